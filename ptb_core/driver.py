@@ -74,7 +74,13 @@ def refuse_obstacles(plan: Plan) -> None:
         )
 
 
-def drive(run_folder: RunFolder, run: Run, catalogue: Catalogue, watch: Watcher) -> bool:
+def drive(
+    run_folder: RunFolder,
+    run: Run,
+    catalogue: Catalogue,
+    watch: Watcher,
+    only: frozenset[str] | None = None,
+) -> bool:
     """Run all cells that are not done and wait for them.
 
     Args:
@@ -82,14 +88,16 @@ def drive(run_folder: RunFolder, run: Run, catalogue: Catalogue, watch: Watcher)
         run: Its head.
         catalogue: Components.
         watch: Called about once a second with how every cell stands.
+        only: Ids of the cells to look at; None for all.
 
     Returns:
-        True when every cell is recorded and none counts as missing.
+        True when every one of them is recorded and none counts as missing.
 
     Raises:
         RunCancelledError: If ``ptb cancel`` was called on the run.
     """
     executor = catalogue.executor(run.plan.executor.name)
+    cells = [cell for cell in run.cells if only is None or cell.id in only]
     state = Pass(jobs=_known_jobs(run_folder))
     if run_folder.cancelled.exists():
         run_folder.cancelled.unlink()
@@ -99,7 +107,7 @@ def drive(run_folder: RunFolder, run: Run, catalogue: Catalogue, watch: Watcher)
                 f"{run_folder.path} was cancelled by `ptb cancel`; `ptb run` on it continues it"
             )
         running = _running(state, executor)  # before the statuses: what has ended left all it will
-        statuses = tuple(cell_status(run_folder, cell) for cell in run.cells)
+        statuses = tuple(cell_status(run_folder, cell) for cell in cells)
         watch(statuses)
         busy = [s for s in statuses if _is_busy(s, running)]
         waiting = [s.cell for s in statuses if _is_waiting(s, state) and s not in busy]

@@ -7,8 +7,10 @@
     RUN/cancelled                      nothing new is started, until the next `ptb run`
     RUN/cells/<cell>/journal.jsonl     the cell's story
     RUN/cells/<cell>/claims/           who holds it
-    RUN/cells/<cell>/stages/<stage>/   done.json (the marker) and attempt-001/, attempt-002/, ...
-    RUN/cells/<cell>/record.json       what is kept
+    RUN/cells/<cell>/stages/<stage>/   attempt-001/, attempt-002/, ..., each with the done.json it
+                                       left, and done.json: that of the attempt that counts
+    RUN/cells/<cell>/record.json       what is kept; earlier ones are in the attempts at `record`
+    RUN/cells/<cell>/redo.json         finished stages that are to be done again
 """
 
 from __future__ import annotations
@@ -176,6 +178,11 @@ class CellFolder:
         return self.path / "record.json"
 
     @property
+    def redo(self) -> Path:
+        """Exists while finished stages are to be done again."""
+        return self.path / "redo.json"
+
+    @property
     def log(self) -> Path:
         """The supervisor's output."""
         return self.path / "supervisor.log"
@@ -185,12 +192,20 @@ class CellFolder:
         return self.path / "stages" / name
 
     def marker(self, stage: str) -> Path:
-        """The stage's durable marker; it exists when the stage is done."""
+        """The stage's durable marker, that of the attempt that counts; exists once it is done."""
         return self.stage(stage) / "done.json"
 
     def attempt(self, stage: str, number: int) -> Path:
         """Folder of one attempt at a stage."""
         return self.stage(stage) / f"attempt-{number:03}"
+
+    def attempt_marker(self, stage: str, number: int) -> Path:
+        """The marker that an attempt left; never written again."""
+        return self.attempt(stage, number) / "done.json"
+
+    def attempt_record(self, number: int) -> Path:
+        """The record that an attempt at the stage ``record`` wrote; never written again."""
+        return self.attempt("record", number) / "record.json"
 
     def attempts(self, stage: str) -> list[int]:
         """Numbers of the attempts that were begun, in order."""

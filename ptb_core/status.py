@@ -13,6 +13,7 @@ from ptb_core.errors import RecordError
 from ptb_core.journal import read_events
 from ptb_core.record_store import read_record
 from ptb_core.records import Record
+from ptb_core.redo_request import read_redo
 from ptb_core.run_folder import CellFolder, RunFolder
 from ptb_core.specs import CellSpec
 
@@ -31,6 +32,7 @@ class CellStatus:
         progress: Answers so far and in all, while generating.
         record: The record, when there is one that can be read.
         problem: What is wrong, in one sentence.
+        redo: Stages that are to be done again, in words; empty when none are.
     """
 
     cell: CellSpec
@@ -41,11 +43,17 @@ class CellStatus:
     progress: tuple[int, int] | None = None
     record: Record | None = None
     problem: str = ""
+    redo: str = ""
 
     @property
     def is_recorded(self) -> bool:
         """True when the cell needs no further work."""
         return self.stage == "done"
+
+    @property
+    def is_redoing(self) -> bool:
+        """True while finished stages are to be done again; the earlier record still counts."""
+        return bool(self.redo)
 
     @property
     def is_complete(self) -> bool:
@@ -57,20 +65,25 @@ def cell_status(run_folder: RunFolder, cell: CellSpec) -> CellStatus:
     """Return how a cell stands now.
 
     A supervisor may end while this reads, so what it leaves last is read first: its claim, then
-    the marker, then the record. A marker whose record was moved away does not count.
+    what was to be done again, the marker, the record. A marker whose record was moved away does
+    not count.
     """
     folder = run_folder.cell(cell.id)
     claim = latest_claim(folder.claims)
     alive = claim is not None and is_alive(folder.claims, claim)
+    redo, problem = _redo(folder)
     is_marked = folder.marker("record").exists()
-    record, problem = _record(folder)
-    if is_marked and (record is not None or problem):
+    record, unreadable = _record(folder)
+    problem = problem or unreadable
+    if is_marked and not redo and (record is not None or problem):
         return CellStatus(
             cell=cell, stage="done", attempt=0, is_alive=False, record=record, problem=problem
         )
     stage, attempt = _last_stage(folder)
-    if record is not None and not alive:
+    if record is not None and not alive and not redo:
         stage = "failed"
+    if redo and not alive:
+        stage, attempt = "waiting", 0
     return CellStatus(
         cell=cell,
         stage=stage,
@@ -80,6 +93,7 @@ def cell_status(run_folder: RunFolder, cell: CellSpec) -> CellStatus:
         progress=_progress(folder) if stage == "generate" else None,
         record=record,
         problem=problem or (record.reason if record is not None else _last_words(folder, alive)),
+        redo=redo,
     )
 
 
@@ -95,6 +109,8 @@ def describe_status(status: CellStatus, now_unix_s: float | None = None) -> str:
         words += f" {status.progress[0]}/{status.progress[1]}"
     if status.stage == "failed":
         return f"failed: {status.problem}"
+    if status.is_redoing and not status.is_alive:
+        return f"to be done again: {status.redo} (`ptb run` does it)"
     if status.stage != "waiting" and not status.is_alive:
         words += f", no supervisor{': ' if status.problem else ''}{status.problem}"
         words += " (`ptb run` continues it)"
@@ -126,6 +142,14 @@ def _record(folder: CellFolder) -> tuple[Record | None, str]:
         return read_record(folder.record), ""
     except RecordError as error:
         return None, str(error)
+
+
+def _redo(folder: CellFolder) -> tuple[str, str]:
+    try:
+        wish = read_redo(folder)
+    except RecordError as error:
+        return "", str(error)
+    return (", ".join(wish.stages), "") if wish is not None else ("", "")
 
 
 def _last_words(folder: CellFolder, alive: bool) -> str:

@@ -2,7 +2,8 @@
 
 ``prepare -> solve -> seal -> generate -> score -> judge -> record``; a base cell has no solve,
 seal and judge. Each stage leaves a durable marker, so that a killed supervisor's successor starts
-where it stood. Attempts are numbered and kept, never deleted.
+where it stood. Attempts are numbered and kept, never deleted. Finished stages are done again when
+``redo.json`` asks for it (:mod:`ptb_core.redo_request`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ptb_core.claims import HeldClaim, take_claim
 from ptb_core.errors import ClaimLostError, PtbError, UsageError
 from ptb_core.journal import EventName, append_event, read_events
 from ptb_core.json_codec import to_builtins
+from ptb_core.redo_request import abandon_redo, finish_redo, read_redo
 from ptb_core.run_folder import Run, RunFolder
 from ptb_core.specs import CellSpec, JsonValue
 from ptb_core.stages.context import CellStoppedError, StageContext, read_marker_head
@@ -110,16 +112,22 @@ class CellRun:
         self._catalogue = catalogue
         self._held = held
         self._stopping = stopping
+        self._redo = read_redo(self._folder)
 
     def to_the_end(self) -> None:
-        """Run every stage that is not done yet."""
+        """Run every stage that is not done yet, or is to be done again."""
         for stage in stages_of(self._cell):
             if not self._is_done(stage):
                 self._until_done(stage)
+        if self._redo is not None:
+            self._held.check()
+            finish_redo(self._folder)
 
     def _is_done(self, stage: Stage) -> bool:
         """A record that was moved away is written again."""
         if stage.name == "record" and not self._folder.record.exists():
+            return False
+        if self._redo is not None and not self._redo.is_done_anew(self._folder, stage.name):
             return False
         return read_marker_head(self._folder.marker(stage.name)) is not None
 
@@ -157,6 +165,7 @@ class CellRun:
             attempt_dir=attempt_dir,
             check_claim=self._held.check,
             stopping=self._stopping,
+            redo=self._redo,
         )
         self._held.check()
         self._event("started", context, stage, "")
@@ -182,7 +191,6 @@ class CellRun:
 
     def _finish(self, stage: Stage, context: StageContext, result: object) -> None:
         self._held.check()
-        marker = self._folder.marker(stage.name)
         head: dict[str, JsonValue] = {
             "schema_version": 1,
             "stage": stage.name,
@@ -191,13 +199,18 @@ class CellRun:
             "finished_unix_s": time.time(),
             "result": to_builtins(result),
         }
-        write_json(marker, head)
+        write_json(self._folder.attempt_marker(stage.name, context.attempt), head)
+        write_json(self._folder.marker(stage.name), head)
         self._event("done", context, stage, "")
 
     def _give_up(self, context: StageContext, stage: Stage, error: Exception) -> None:
         reason = f"stage {stage.name} failed: {describe(error)}"
         self._held.check()
-        record_failure(context, reason)
+        if self._redo is not None:
+            abandon_redo(self._folder, self._redo)
+            reason += "; what was there before still counts"
+        else:
+            record_failure(context, reason)
         raise StageFailedError(f"{self._cell.id}: {reason}") from error
 
     def _event(self, event: str, context: StageContext, stage: Stage, text: str) -> None:
