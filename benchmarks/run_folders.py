@@ -196,16 +196,18 @@ def _write_files(
 
 def _cut_off(files: Mapping[Path, bytes]) -> dict[Path, bytes]:
     """Return what stands while an agent works: no later marker, the journal up to its start."""
-    kept = {}
-    for path, content in files.items():
-        if path.name == "journal.jsonl":
-            begun = content.split(b"\n")
-            until = next(i for i, line in enumerate(begun) if b'"solve"' in line) + 1
-            kept[path] = b"\n".join(begun[:until]) + b"\n"
-        elif path.parts[0] != "stages" or path.parts[1] == "prepare" or path.name == "live.json":
-            if path.suffix != ".released" and path.parts[:2] != ("stages", "generate"):
-                kept[path] = content
-    return kept
+    kept = {path: content for path, content in files.items() if _is_early(path)}
+    story = Path("journal.jsonl")
+    begun = files[story].split(b"\n")
+    until = next(number for number, line in enumerate(begun) if b'"solve"' in line) + 1
+    return {**kept, story: b"\n".join(begun[:until]) + b"\n"}
+
+
+def _is_early(path: Path) -> bool:
+    if path.parts[0] != "stages":
+        return path.suffix != ".released"
+    stage = path.parts[1]
+    return stage == "prepare" or (stage == "solve" and path.name == "live.json")
 
 
 def _record(pattern: Record, cell: CellSpec, plan: Plan, source: random.Random) -> Record:
