@@ -18,58 +18,18 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from ptb_core.atomic import create_exclusive
 from ptb_core.canonical import short_hash
-from ptb_core.errors import RecordError, UsageError
+from ptb_core.errors import UsageError
 from ptb_core.plan.model import Plan
-from ptb_core.specs import CellSpec, JsonValue
-
-RUN_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """The head of a run folder, ``run.json``.
-
-    Attributes:
-        schema_version: Version of this form.
-        run_id: Random id of the run.
-        created_unix_s: When the run was created.
-        plan: The plan, defaults filled in.
-        plan_id: Hash of the plan's content, files by their content; a run folder takes one plan.
-        software: Versions of this project and Python at creation.
-    """
-
-    run_id: str
-    created_unix_s: float
-    plan: Plan
-    plan_id: str
-    software: Mapping[str, JsonValue]
-    schema_version: int = RUN_VERSION
-
-    @property
-    def cells(self) -> tuple[CellSpec, ...]:
-        """All cells of the run."""
-        return self.plan.cells
-
-    def cell(self, cell_id: str) -> CellSpec:
-        """Return a cell by its id.
-
-        Raises:
-            UsageError: If the run has no such cell.
-        """
-        for cell in self.cells:
-            if cell.id == cell_id:
-                return cell
-        from ptb_core.suggest import did_you_mean
-
-        hint = did_you_mean(cell_id, [cell.id for cell in self.cells])
-        raise UsageError(f"the run {self.plan.name} has no cell {cell_id!r}{hint}")
+from ptb_core.run_head import Run as Run
+from ptb_core.run_head import decode_head, encode_head
+from ptb_core.specs import JsonValue
 
 
 class RunFolder:
@@ -125,8 +85,7 @@ class RunFolder:
                 "name another folder with --run-dir"
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        encoded = msgspec.json.format(msgspec.json.encode(run), indent=2)
-        if not create_exclusive(self.head, encoded):
+        if not create_exclusive(self.head, encode_head(run)):
             return self._existing(run)
         return run
 
@@ -143,7 +102,7 @@ class RunFolder:
             raise UsageError(
                 f"{self.path} is no run folder: it has no run.json; `ptb run --plan PLAN` makes one"
             ) from None
-        return _decode_head(self.head, content)
+        return decode_head(self.head, content)
 
     def _existing(self, wanted: Run) -> Run:
         found = self.open()
@@ -215,25 +174,9 @@ class CellFolder:
 
 def plan_id(plan: Plan) -> str:
     """Return the hash of a plan's content; files that agents name count by their content."""
-    content = msgspec.to_builtins(plan)
-    content.pop("cells")
+    content = msgspec.to_builtins(replace(plan, cells=()))
     for agent in content["agents"]:
         agent["settings"] = plan.agent_ids[agent["name"]]
     content["cells"] = [cell.id for cell in plan.cells]
     content.pop("obstacles", None)
     return short_hash(content)
-
-
-def _decode_head(path: Path, content: bytes) -> Run:
-    try:
-        version = msgspec.json.decode(content)["schema_version"]
-        if version != RUN_VERSION:
-            raise RecordError(
-                f"{path}: schema_version {version}; this version of ptb reads {RUN_VERSION}; "
-                "use the version that wrote it"
-            )
-        return msgspec.json.decode(content, type=Run)
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise RecordError(
-            f"{path} is damaged ({error}); restore it from a copy, the cells' records are intact"
-        ) from error

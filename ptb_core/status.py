@@ -64,21 +64,23 @@ class CellStatus:
 def cell_status(run_folder: RunFolder, cell: CellSpec) -> CellStatus:
     """Return how a cell stands now.
 
-    A supervisor may end while this reads, so what it leaves last is read first: its claim, then
-    what was to be done again, the marker, the record. A marker whose record was moved away does
-    not count.
+    A cell that has ended is looked at first, and nothing else of it is read: most cells of a long
+    run have. A supervisor may end while this reads, so the claim is read before looking again.
     """
     folder = run_folder.cell(cell.id)
+    if not folder.path.exists():
+        return CellStatus(cell=cell, stage="waiting", attempt=0, is_alive=False)
+    ended = _ended(folder, cell)
+    if ended is not None:
+        return ended
     claim = latest_claim(folder.claims)
     alive = claim is not None and is_alive(folder.claims, claim)
+    ended = _ended(folder, cell)
+    if ended is not None:
+        return ended
     redo, problem = _redo(folder)
-    is_marked = folder.marker("record").exists()
     record, unreadable = _record(folder)
     problem = problem or unreadable
-    if is_marked and not redo and (record is not None or problem):
-        return CellStatus(
-            cell=cell, stage="done", attempt=0, is_alive=False, record=record, problem=problem
-        )
     stage, attempt = _last_stage(folder)
     if record is not None and not alive and not redo:
         stage = "failed"
@@ -133,6 +135,24 @@ def _clock(seconds: float) -> str:
     minutes, left = divmod(max(0, int(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{left:02}"
+
+
+def _ended(folder: CellFolder, cell: CellSpec) -> CellStatus | None:
+    """Return how a cell stands that needs no further work, or None.
+
+    What a supervisor leaves last is read first: the wish to do it again goes after the marker, and
+    the marker is written after the record. A marker whose record was moved away does not count.
+    """
+    redo, problem = _redo(folder)
+    if redo or not folder.marker("record").exists():
+        return None
+    record, unreadable = _record(folder)
+    problem = problem or unreadable
+    if record is None and not problem:
+        return None
+    return CellStatus(
+        cell=cell, stage="done", attempt=0, is_alive=False, record=record, problem=problem
+    )
 
 
 def _record(folder: CellFolder) -> tuple[Record | None, str]:
