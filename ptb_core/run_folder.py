@@ -223,7 +223,9 @@ def plan_id(plan: Plan) -> str:
         agent["settings"] = plan.agent_ids[agent["name"]]
     content["cells"] = [cell.id for cell in plan.cells]
     content.pop("obstacles", None)
-    content.pop("retention", None)  # what stays on the disk may change from one `ptb run` to the next
+    content.pop(
+        "retention", None
+    )  # what stays on the disk may change from one `ptb run` to the next
     return short_hash(content)
 
 

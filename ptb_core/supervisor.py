@@ -21,6 +21,7 @@ from ptb_core.claims import HeldClaim, take_claim
 from ptb_core.errors import ClaimLostError, PtbError, UsageError
 from ptb_core.journal import EventName, append_event, read_events
 from ptb_core.json_codec import to_builtins
+from ptb_core.retention.apply import retain_after_record
 from ptb_core.run_folder import Run, RunFolder
 from ptb_core.specs import CellSpec, JsonValue
 from ptb_core.stages.context import CellStoppedError, StageContext, read_marker_head
@@ -116,6 +117,8 @@ class CellRun:
         for stage in stages_of(self._cell):
             if not self._is_done(stage):
                 self._until_done(stage)
+        fence = self._held.claim.number
+        retain_after_record(self._run_folder, self._run, self._catalogue, self._cell, fence)
 
     def _is_done(self, stage: Stage) -> bool:
         """A record that was moved away is written again."""

@@ -6,21 +6,19 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from ptb_core.checkpoints import read_tensors
 from ptb_core.errors import CheckpointError
 from ptb_core.integrity import Verdict
 from ptb_core.journal import read_events
 from ptb_core.records import Record
+from ptb_core.retention.notes import What
 from ptb_core.run_folder import CellFolder
 from ptb_core.sandboxing import SealedFile
 from ptb_core.stages.context import Judged, Sealed, Solved, read_marker, read_marker_head
 from ptb_core.stages.solve import OUTSIDE_WORKSPACE, SUBMISSION
-
-What: TypeAlias = Literal["checkpoint", "copy", "weights", "sandbox", "unfinished", "temporary"]
 
 WEIGHTS_SUFFIX = ".safetensors"
 MIN_WEIGHTS_BYTES = 2**20
@@ -62,7 +60,7 @@ class Item:
 
 def has_checkpoint(folder: CellFolder) -> bool:
     """Return True while a sealed checkpoint of the cell lies on the disk."""
-    return any(place.is_dir() for place in _submissions(folder))
+    return any(place.is_dir() for _, place in _submissions(folder))
 
 
 def checkpoints(folder: CellFolder, why: str) -> Iterator[Item]:
@@ -71,15 +69,16 @@ def checkpoints(folder: CellFolder, why: str) -> Iterator[Item]:
     Raises:
         RecordError: If the seal's marker is damaged.
     """
+    head = read_marker_head(folder.marker("seal"))
     sealed = read_marker(folder.marker("seal"), Sealed)
-    for place in _submissions(folder):
+    for number, place in _submissions(folder):
         if place.is_dir() and not place.is_symlink():
-            yield Item(
-                what="checkpoint", path=place, why=why, known=sealed.files if sealed else ()
-            )
+            known = sealed.files if sealed and head and head.attempt == number else ()
+            yield Item(what="checkpoint", path=place, why=why, known=known)
     for number in folder.attempts("solve"):
+        frozen = _frozen(folder, number)
         for path in _own_weights(folder, number):
-            yield Item(what="checkpoint", path=path, why=why, known=_frozen(folder, number))
+            yield Item(what="checkpoint", path=path, why=why, known=_of(frozen, path))
 
 
 def copies(folder: CellFolder) -> Iterator[Item]:
@@ -101,13 +100,11 @@ def copies(folder: CellFolder) -> Iterator[Item]:
         for file in sealed.files
         if _is_file(submission / file.path, file.size)
     }
-    known = {file.path: file for file in _frozen(folder, solve.attempt)}
+    frozen = _frozen(folder, solve.attempt)
     for path in _own_weights(folder, solve.attempt):
-        frozen = known.get(path.name)
-        if frozen and (frozen.size, frozen.sha256) in held and _is_file(path, frozen.size):
-            yield Item(
-                what="copy", path=path, why="the sealed checkpoint holds it", known=(frozen,)
-            )
+        known = _of(frozen, path)
+        if any((f.size, f.sha256) in held and _is_file(path, f.size) for f in known):
+            yield Item(what="copy", path=path, why="the sealed checkpoint holds it", known=known)
 
 
 def other_weights(folder: CellFolder, record: Record, why: str) -> Iterator[Item]:
@@ -141,7 +138,7 @@ def cites_submission(folder: CellFolder, record: Record) -> bool:
 
 
 def leftovers(folder: CellFolder) -> Iterator[Item]:
-    """Yield what crashes left: cut-off seals and writes, sandboxes of attempts that came to nothing.
+    """Yield what crashes left: cut-off seals and writes, sandboxes of attempts without a result.
 
     Only while the caller holds the cell's claim are these sure to be nobody's.
     """
@@ -179,8 +176,8 @@ def _came_to_nothing(folder: CellFolder, stage: str, number: int) -> bool:
     )
 
 
-def _submissions(folder: CellFolder) -> list[Path]:
-    return [folder.attempt("seal", n) / "submission" for n in folder.attempts("seal")]
+def _submissions(folder: CellFolder) -> list[tuple[int, Path]]:
+    return [(n, folder.attempt("seal", n) / "submission") for n in folder.attempts("seal")]
 
 
 def _own_weights(folder: CellFolder, number: int) -> list[Path]:
@@ -192,17 +189,20 @@ def _own_weights(folder: CellFolder, number: int) -> list[Path]:
     return [path for path in _files(final) if path.suffix == WEIGHTS_SUFFIX]
 
 
-def _frozen(folder: CellFolder, number: int) -> tuple[SealedFile, ...]:
-    """Digests taken at the freeze, by the names of the weights, if this attempt did the stage."""
+def _frozen(folder: CellFolder, number: int) -> dict[str, SealedFile]:
+    """Digests taken at the freeze by path below the workspace, if this attempt did the stage."""
     head = read_marker_head(folder.marker("solve"))
     solved = read_marker(folder.marker("solve"), Solved)
     if head is None or solved is None or head.attempt != number:
-        return ()
-    return tuple(
-        SealedFile(path=Path(file.path).name, size=file.size, sha256=file.sha256)
-        for file in solved.seal
-        if file.type == "file" and Path(file.path).parent == Path(SUBMISSION)
-    )
+        return {}
+    return {file.path: file for file in solved.seal if file.type == "file"}
+
+
+def _of(frozen: dict[str, SealedFile], path: Path) -> tuple[SealedFile, ...]:
+    """Return the digest of one of the agent's own weights, under its bare name."""
+    parts = path.parts[len(path.parts) - path.parts[::-1].index(SUBMISSION) - 1 :]
+    found = frozen.get("/".join(parts))
+    return (replace(found, path=path.name),) if found else ()
 
 
 def _left_by_agents(folder: CellFolder) -> Iterator[Path]:
