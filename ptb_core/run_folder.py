@@ -5,12 +5,14 @@
     RUN/run.json                       plan, cells, weights: written once
     RUN/jobs.jsonl                     jobs submitted to the executor
     RUN/cancelled                      nothing new is started, until the next `ptb run`
+    RUN/retention.json                 what stays on the disk, when it is not as run.json says
     RUN/cells/<cell>/journal.jsonl     the cell's story
     RUN/cells/<cell>/claims/           who holds it
     RUN/cells/<cell>/stages/<stage>/   attempt-001/, attempt-002/, ..., each with the done.json it
                                        left, and done.json: that of the attempt that counts
     RUN/cells/<cell>/record.json       what is kept; earlier ones are in the attempts at `record`
     RUN/cells/<cell>/redo.json         finished stages that are to be done again
+    RUN/cells/<cell>/removed.jsonl     what was removed to free the disk, when and why
 """
 
 from __future__ import annotations
@@ -52,6 +54,11 @@ class RunFolder:
     def cancelled(self) -> Path:
         """Exists from ``ptb cancel`` until the next ``ptb run``: nothing new is started."""
         return self.path / "cancelled"
+
+    @property
+    def retention(self) -> Path:
+        """What stays on the disk, when a later ``ptb run`` said something else than the head."""
+        return self.path / "retention.json"
 
     def cell(self, cell_id: str) -> CellFolder:
         """Return the folder of a cell."""
@@ -146,6 +153,16 @@ class CellFolder:
         """The supervisor's output."""
         return self.path / "supervisor.log"
 
+    @property
+    def removed(self) -> Path:
+        """What was removed to free the disk; see :mod:`ptb_core.retention`."""
+        return self.path / "removed.jsonl"
+
+    @property
+    def trash(self) -> Path:
+        """Where a thing lies between its removal from its place and its end."""
+        return self.path / ".trash"
+
     def stage(self, name: str) -> Path:
         """Folder of a stage."""
         return self.path / "stages" / name
@@ -179,4 +196,7 @@ def plan_id(plan: Plan) -> str:
         agent["settings"] = plan.agent_ids[agent["name"]]
     content["cells"] = [cell.id for cell in plan.cells]
     content.pop("obstacles", None)
+    content.pop(
+        "retention", None
+    )  # what stays on the disk may change from one `ptb run` to the next
     return short_hash(content)

@@ -23,6 +23,7 @@ from ptb_core.errors import ClaimLostError, PtbError, UsageError
 from ptb_core.journal import EventName, append_event, read_events
 from ptb_core.json_codec import to_builtins
 from ptb_core.redo_request import abandon_redo, finish_redo, read_redo
+from ptb_core.retention.apply import retain_after_record
 from ptb_core.run_folder import Run, RunFolder
 from ptb_core.specs import CellSpec, JsonValue
 from ptb_core.stages.context import CellStoppedError, StageContext, read_marker_head
@@ -122,6 +123,8 @@ class CellRun:
         if self._redo is not None:
             self._held.check()
             finish_redo(self._folder)
+        fence = self._held.claim.number
+        retain_after_record(self._run_folder, self._run, self._catalogue, self._cell, fence)
 
     def _is_done(self, stage: Stage) -> bool:
         """A record that was moved away is written again."""

@@ -25,6 +25,7 @@ from ptb_core.evaluation.protocol import (
     tokenizer_source,
 )
 from ptb_core.interfaces import Endpoint, ServeRequest, Session
+from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.sandboxing import Mount, SandboxRequest, SessionHandle
 from ptb_core.specs import JsonValue
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
@@ -64,9 +65,14 @@ def generate(context: StageContext) -> Generated:
 
 
 def checkpoint_of(context: StageContext) -> Path | None:
-    """Return the folder to evaluate: the base model's for base cells, else the submission's."""
+    """Return the folder to evaluate: the base model's for base cells, else the submission's.
+
+    Raises:
+        RemovedError: If the submission was removed to free the disk.
+    """
     if context.cell.kind == "base":
         return context.result("prepare", Prepared).base_model
+    refuse_removed_checkpoint(context.folder)
     return context.result("seal", Sealed).path
 
 
