@@ -25,7 +25,7 @@ from pathlib import Path
 
 import msgspec
 
-from ptb_core.atomic import create_exclusive
+from ptb_core.atomic import create_exclusive, is_temporary
 from ptb_core.canonical import short_hash
 from ptb_core.errors import UsageError
 from ptb_core.plan.model import Plan
@@ -82,11 +82,13 @@ class RunFolder:
         except OSError as error:
             raise UsageError(
                 f"the run folder {self.path} cannot be written: {error.strerror}; "
-                "name another one with --run-dir"
+                "name another one with --run-dir, or mend that"
             ) from error
 
     def _create(self, run: Run) -> Run:
-        if not self.head.exists() and self.path.exists() and any(self.path.iterdir()):
+        if self.head.exists():
+            return self._existing(run)
+        if self.path.exists() and self._has_foreign_files():
             raise UsageError(
                 f"{self.path} is neither empty nor a run folder (it has no run.json); "
                 "name another folder with --run-dir"
@@ -95,6 +97,9 @@ class RunFolder:
         if not create_exclusive(self.head, encode_head(run)):
             return self._existing(run)
         return run
+
+    def _has_foreign_files(self) -> bool:
+        return any(not is_temporary(path) for path in self.path.iterdir())
 
     def open(self) -> Run:
         """Read the head.
