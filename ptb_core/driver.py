@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,12 +100,18 @@ def drive(
             on, and no new one is started.
     """
     with naming_disk_faults("the run was left", run_folder.path):
-        return _drive(run_folder, run, catalogue, watch)
+        cells = [cell for cell in run.cells if only is None or cell.id in only]
+        return _drive(run_folder, run, cells, catalogue, watch)
 
 
-def _drive(run_folder: RunFolder, run: Run, catalogue: Catalogue, watch: Watcher) -> bool:
+def _drive(
+    run_folder: RunFolder,
+    run: Run,
+    cells: Sequence[CellSpec],
+    catalogue: Catalogue,
+    watch: Watcher,
+) -> bool:
     executor = catalogue.executor(run.plan.executor.name)
-    cells = [cell for cell in run.cells if only is None or cell.id in only]
     state = Pass(jobs=_known_jobs(run_folder))
     if run_folder.cancelled.exists():
         run_folder.cancelled.unlink()
