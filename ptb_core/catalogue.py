@@ -242,9 +242,9 @@ class Catalogue:
         return [one for one in self._checked if one.contribution.kind == kind]
 
     def _find(self, kind: Kind, name: str) -> Checked:
-        for one in self._of(kind):
-            if one.contribution.name == name:
-                return one
+        found = [one for one in self._of(kind) if one.contribution.name == name]
+        if found:  # of namesakes, one that could be loaded stands before those that could not
+            return found[0]
         raise UsageError(self._unknown(kind, name))
 
     def _unknown(self, kind: Kind, name: str) -> str:

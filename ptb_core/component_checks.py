@@ -35,11 +35,16 @@ class Checked:
 
 
 def check_contributions(contributions: Iterable[Contribution]) -> tuple[Checked, ...]:
-    """Return all contributions with the first fault that speaks against each of them."""
+    """Return all contributions with the first fault that speaks against each of them.
+
+    What could not be loaded takes no name from what could.
+    """
     digests = CheckedDigests()
-    checked = [_check(one, digests) for one in contributions]
+    given = tuple(contributions)
+    loaded = [_check(one, digests) for one in given if not one.fault]
+    failed = [_check(one, digests) for one in given if one.fault]
     digests.save()
-    return _without_duplicates(checked)
+    return (*_without_duplicates(loaded), *failed)
 
 
 def _check(contribution: Contribution, digests: CheckedDigests) -> Checked:

@@ -6,6 +6,7 @@ hook calling is used: both let one broken plugin stop all.
 
 from __future__ import annotations
 
+import inspect
 import time
 import traceback
 from collections.abc import Iterator
@@ -180,6 +181,8 @@ class _Loader:
 
     def _load_module(self, plugin: Plugin, module: object, cost: LoadCost) -> list[str]:
         """Take what a module brings; return notes."""
+        if fault := _no_place_for_hooks(module):
+            raise HookFaultsError(fault)
         if (first := self._modules.setdefault(id(module), plugin)) is not plugin:
             raise HookFaultsError(
                 f"names what {first} has brought already, so it is not loaded a second time: "
@@ -222,6 +225,16 @@ class _Loader:
                     traceback=result.traceback,
                 )
             )
+
+
+def _no_place_for_hooks(found: object) -> str:
+    """Return why an entry point's value holds no hooks by its kind; '' when it may."""
+    name = getattr(found, "__name__", "?")
+    if inspect.isclass(found):
+        return f"names the class {name}: name an instance of it, or the module"
+    if inspect.isroutine(found):
+        return f"names the function {name}: name the module that holds it"
+    return ""
 
 
 def _disabled_too(result: HookResult) -> str:

@@ -256,6 +256,21 @@ WAYS: dict[str, Way] = {
         ),
         refusal="It may belong to a plugin that is not loaded (ptb-odd 1.0 (entry point other))",
     ),
+    "an entry point names a class": rejected(
+        f"{ONE_TASK}\nclass Plugin:\n    @hookimpl\n    def ptb_register_tasks(self): return []\n",
+        "names the class Plugin: name an instance of it, or the module",
+        "[ptb.v1]\nmine = my_plugin:Plugin\n",
+    ),
+    "an entry point names a hook": rejected(
+        hook("return []"),
+        "names the function ptb_register_tasks: name the module that holds it",
+        "[ptb.v1]\nmine = my_plugin:ptb_register_tasks\n",
+    ),
+    "an object that raises when it is looked at": rejected(
+        "class Odd:\n    @property\n    def thing(self): raise ValueError('no')\nodd = Odd()\n",
+        "its hooks cannot be looked at: ValueError: no",
+        "[ptb.v1]\nmine = my_plugin:odd\n",
+    ),
     "nothing is brought": rejected(
         "x = 1\n", "brings nothing: it has no hook, and no tasks/*.json or models/*.json"
     ),

@@ -160,6 +160,21 @@ def test_a_stranger_cannot_replace_a_built_in_component(install):
     assert "ptb-evil 1.0 (entry point mine)" in str(caught.value)
 
 
+def test_what_could_not_be_loaded_takes_no_name_from_what_could(install):
+    code = (
+        f"{ONE_MODEL}\n@hookimpl\ndef ptb_register_models():\n"
+        "    yield model('qwen3-4b-base')\n    raise ValueError('no')\n"
+    )
+    install("aaa-odd", {"my_plugin.py": code}, MINE)
+    catalogue = load_catalogue()
+    assert catalogue.provenance("model", "qwen3-4b-base").distribution == "posttrainbench"
+    rows = [row for row in catalogue.rows("model") if row.name == "qwen3-4b-base"]
+    assert [(row.distribution, row.usable) for row in rows] == [
+        ("posttrainbench", True),
+        ("aaa-odd", False),
+    ]
+
+
 def test_an_unknown_name_is_answered_with_the_nearest_and_all_names(install):
     install("ptb-broken", {"my_plugin.py": "1/0\n"}, MINE)
     with pytest.raises(UsageError) as caught:
