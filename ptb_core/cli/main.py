@@ -58,8 +58,20 @@ COMMANDS: Mapping[str, CommandEntry] = {
     ),
     "status": CommandEntry(target="ptb_core.cli.status:command", help="Show how a run stands."),
     "cancel": CommandEntry(target="ptb_core.cli.cancel:command", help="Stop a run's cells."),
+    "retry": CommandEntry(
+        target="ptb_core.cli.retry:command", help="Try cells again that have no score."
+    ),
+    "rejudge": CommandEntry(
+        target="ptb_core.cli.rejudge:command", help="Judge the sealed evidence of cells again."
+    ),
+    "reevaluate": CommandEntry(
+        target="ptb_core.cli.reevaluate:command", help="Evaluate sealed checkpoints again."
+    ),
     "leaderboard": CommandEntry(
         target="ptb_core.cli.leaderboard:command", help="Show the results of runs."
+    ),
+    "gc": CommandEntry(
+        target="ptb_core.cli.gc:command", help="Show what the disk need not hold, and remove it."
     ),
     "prefetch": CommandEntry(
         target="ptb_core.cli.prefetch:command", help="Fetch the models and data of a plan."

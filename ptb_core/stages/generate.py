@@ -1,7 +1,7 @@
 """generate: the sealed checkpoint answers, in a sandbox with no keys and no network.
 
-Completions are appended to one log per cell as they arrive, so a killed generation continues
-where it stood.
+Completions are appended to one log as they arrive, over all attempts, so a killed generation
+continues where it stood. A generation that is done again has a log of its own.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from pathlib import Path
 import msgspec
 
 from ptb_core.atomic import write_json
-from ptb_core.cache import cache_root
-from ptb_core.data import data_dir
 from ptb_core.errors import CheckpointError, EngineError, SandboxLostError
 from ptb_core.evaluation.generate import GenerateResult, SampleRequests
 from ptb_core.evaluation.generate import generate as generate_completions
@@ -25,10 +23,11 @@ from ptb_core.evaluation.protocol import (
     tokenizer_source,
 )
 from ptb_core.interfaces import Endpoint, ServeRequest, Session
+from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.sandboxing import Mount, SandboxRequest, SessionHandle
 from ptb_core.specs import JsonValue
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
-from ptb_core.stages.prepare import data_dir_of
+from ptb_core.stages.prepare import data_dir_of, hidden_paths
 
 LIMIT_HOURS = 8.0
 """Longest generation. Source: the published evaluation allows 8 hours per try."""
@@ -64,15 +63,21 @@ def generate(context: StageContext) -> Generated:
 
 
 def checkpoint_of(context: StageContext) -> Path | None:
-    """Return the folder to evaluate: the base model's for base cells, else the submission's."""
+    """Return the folder to evaluate: the base model's for base cells, else the submission's.
+
+    Raises:
+        RemovedError: If the submission was removed to free the disk.
+    """
     if context.cell.kind == "base":
         return context.result("prepare", Prepared).base_model
+    refuse_removed_checkpoint(context.folder)
     return context.result("seal", Sealed).path
 
 
 def _open(context: StageContext, checkpoint: Path) -> Session:
     plan = context.run.plan
-    base_model = context.result("prepare", Prepared).base_model
+    prepared = context.result("prepare", Prepared)
+    base_model = prepared.base_model
     model = context.catalogue.model(context.cell.model)
     engine_files = context.attempt_dir / "engine"
     engine_files.mkdir(exist_ok=True)
@@ -90,7 +95,7 @@ def _open(context: StageContext, checkpoint: Path) -> Session:
                 Mount(name="chat_template", source=Path(model.chat_template)),
                 Mount(name="engine_files", source=engine_files),
             ),
-            hidden=(context.run_folder.path, cache_root(), data_dir() / "embedded"),
+            hidden=hidden_paths(context.run_folder.path, prepared),
             network="none",
             deadline_unix_s=time.time() + LIMIT_HOURS * 3600,
             image=plan.sandbox.image,
@@ -165,7 +170,9 @@ def _progress(context: StageContext) -> Callable[[int, int], None]:
 
 
 def _log(context: StageContext) -> Path:
-    return context.folder.stage("generate") / "completions.jsonl"
+    earlier = context.earlier_attempt("generate")
+    name = f"completions-after-{earlier:03}.jsonl" if earlier else "completions.jsonl"
+    return context.folder.stage("generate") / name
 
 
 def _live(context: StageContext) -> Path:
