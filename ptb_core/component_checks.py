@@ -152,18 +152,20 @@ def _duplicate_words(twins: list[Contribution]) -> str:
         )
     brought = " and ".join(str(plugin) for plugin in plugins)
     return (
-        f"{what} is brought by {brought}, so none of them is used: uninstall one, or switch one "
-        f"off, for example with {DISABLE_VARIABLE}={_one_to_switch_off(plugins)}"
+        f"{what} is brought by {brought}, so none of them is used: keep one and uninstall the "
+        f"rest, or switch it off, for example with {DISABLE_VARIABLE}={_all_but_one(plugins)}"
     )
 
 
-def _one_to_switch_off(plugins: list[Plugin]) -> str:
-    """Return a name that switches off one side only: a stranger's, and not the other's too."""
-    strangers = [one for one in plugins if one.distribution != OWN_DISTRIBUTION]
-    chosen = (strangers or plugins)[-1]
-    others = [one for one in plugins if one is not chosen]
-    is_shared = any(normalised(chosen.name) == normalised(other.name) for other in others)
-    return chosen.distribution if is_shared else chosen.name
+def _all_but_one(plugins: list[Plugin]) -> str:
+    """Return names that switch off all but one side: ours stays, or else the first."""
+    kept = next((one for one in plugins if one.distribution == OWN_DISTRIBUTION), plugins[0])
+    names = [
+        one.distribution if normalised(one.name) == normalised(kept.name) else one.name
+        for one in plugins
+        if one is not kept
+    ]
+    return ",".join(names)
 
 
 def unusable_reason(contribution: Contribution) -> str | None:

@@ -111,6 +111,7 @@ def test_a_poor_machine_with_a_broken_plugin_is_examined_to_the_end(tmp_path):
         f"  warning  cache ({blocked}/home/.cache/posttrainbench) cannot be written ("
         in done.stdout
     )
+    assert "  warning  sandbox local cannot offer network none here\n" in done.stdout
     assert "  ok       a token of the hub is there: HF_TOKEN\n" in done.stdout
     assert "hf_fake_secret" not in done.stdout
     assert "could not be looked at" not in done.stdout

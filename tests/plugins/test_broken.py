@@ -135,8 +135,8 @@ def twins(second: str, names: str) -> Way:
     """Two distributions, each with a model of the same name."""
     brought = (
         f"the model {names} is brought by ptb-odd 1.0 (entry point mine) and ptb-two 1.0 (entry "
-        "point mine), so none of them is used: uninstall one, or switch one off, for example with "
-        "PTB_DISABLE_PLUGINS=ptb-two"
+        "point mine), so none of them is used: keep one and uninstall the rest, or switch it off, "
+        "for example with PTB_DISABLE_PLUGINS=ptb-two"
     )
     return Way(
         code=models("twin"),
@@ -437,7 +437,8 @@ WAYS: dict[str, Way] = {
             "qwen3-4b-base unusable A model. [ptb-odd 1.0, entry point mine]",
             "the model 'qwen3-4b-base' is brought by posttrainbench VERSION (entry point "
             "builtin-models) and ptb-odd 1.0 (entry point mine), so none of them is used: "
-            "uninstall one, or switch one off, for example with PTB_DISABLE_PLUGINS=mine",
+            "keep one and uninstall the rest, or switch it off, for example with "
+            "PTB_DISABLE_PLUGINS=mine",
         ),
         needs=("model", "qwen3-4b-base"),
         refusal="and ptb-odd 1.0 (entry point mine), so none of them is used",

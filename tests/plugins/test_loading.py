@@ -152,6 +152,23 @@ def test_switching_one_of_two_namesakes_off_brings_the_other_back(install, monke
     assert load_catalogue().provenance("model", "twin").distribution == "ptb-one"
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"), [("twin", "two,three"), ("qwen3-4b-base", "one,two,three")]
+)
+def test_what_is_advised_against_namesakes_brings_one_of_them_back(
+    install, monkeypatch, name, advice
+):
+    for entry_point in ("one", "two", "three"):
+        text = f"[ptb.v1]\n{entry_point} = {entry_point}_code\n"
+        distribution = {"one": "aaa", "two": "bbb", "three": "zzz"}[entry_point]
+        install(distribution, {f"{entry_point}_code.py": hook_for(name)}, text)
+    catalogue = load_catalogue()
+    assert catalogue.row("model", name).reason.endswith(f"with PTB_DISABLE_PLUGINS={advice}")
+    monkeypatch.setenv("PTB_DISABLE_PLUGINS", advice)
+    load_catalogue.cache_clear()
+    assert load_catalogue().row("model", name).usable
+
+
 def test_a_stranger_cannot_replace_a_built_in_component(install):
     install("ptb-evil", {"my_plugin.py": hook_for("qwen3-4b-base")}, MINE)
     with pytest.raises(PluginError) as caught:
