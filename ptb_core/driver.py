@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import indent
 
 import msgspec
 
@@ -69,7 +70,7 @@ def refuse_obstacles(plan: Plan) -> None:
         PluginError: If not; lists every reason.
     """
     if plan.obstacles:
-        reasons = "\n".join(f"  {obstacle}" for obstacle in plan.obstacles)
+        reasons = "\n".join(indent(obstacle, "  ") for obstacle in plan.obstacles)
         raise PluginError(
             f"the plan {plan.name!r} cannot run here; nothing was started:\n{reasons}"
         )
