@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import ptb_core
+import ptb_core.api
 from ptb_core.catalogue import load_catalogue
 
 CORE = Path(ptb_core.__file__).parent

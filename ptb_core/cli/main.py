@@ -56,6 +56,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "prefetch": CommandEntry(
         target="ptb_core.cli.prefetch:command", help="Fetch the models and data of a plan."
     ),
+    "new": CommandEntry(target="ptb_core.cli.new:command", help="Begin a plugin of one kind."),
     "cell": CommandEntry(
         target="ptb_core.cli.cell:command", help="Supervise one cell.", hidden=True
     ),
