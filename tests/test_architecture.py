@@ -27,6 +27,7 @@ PLAIN_WORDS = {
     ("plan/read.py", "local"),  # the executor of plans that name none
     ("lock.py", "transformers"),  # the distribution, whose version is recorded
     ("schema_faults.py", "null"),  # the JSON value
+    ("testing/elsewhere.py", "transformers"),  # the package, whose import is heavy
 }
 """Texts in core that equal a built-in's name and mean something else, or are a declared default."""
 

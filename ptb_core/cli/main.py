@@ -42,6 +42,9 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "show": CommandEntry(
         target="ptb_core.cli.show:command", help="Show the facts of one component."
     ),
+    "check": CommandEntry(
+        target="ptb_core.cli.check:command", help="Hold components to the promises of their kind."
+    ),
     "validate": CommandEntry(
         target="ptb_core.cli.validate:command", help="Check a plan and say what it will take."
     ),
