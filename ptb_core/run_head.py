@@ -30,7 +30,8 @@ class Run:
         created_unix_s: When the run was created.
         plan: The plan, defaults filled in.
         plan_id: Hash of the plan's content, files by their content; a run folder takes one plan.
-        software: Versions of this project and Python at creation.
+        software: Versions of this project and Python at creation, and under ``components`` the
+            distribution and version of every component that the plan names.
     """
 
     run_id: str

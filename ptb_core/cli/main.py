@@ -50,6 +50,9 @@ COMMANDS: Mapping[str, CommandEntry] = {
         target="ptb_core.cli.doctor:command",
         help="Say what this machine can run, and what to do about the rest.",
     ),
+    "check": CommandEntry(
+        target="ptb_core.cli.check:command", help="Hold components to the promises of their kind."
+    ),
     "validate": CommandEntry(
         target="ptb_core.cli.validate:command", help="Check a plan and say what it will take."
     ),
@@ -76,6 +79,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "prefetch": CommandEntry(
         target="ptb_core.cli.prefetch:command", help="Fetch the models and data of a plan."
     ),
+    "new": CommandEntry(target="ptb_core.cli.new:command", help="Begin a plugin of one kind."),
     "cell": CommandEntry(
         target="ptb_core.cli.cell:command", help="Supervise one cell.", hidden=True
     ),

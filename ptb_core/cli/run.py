@@ -26,7 +26,8 @@ def command(plan: str, run_dir: Path | None, dry_run: bool) -> None:
     """
     from ptb_core.catalogue import load_catalogue
     from ptb_core.driver import drive, refuse_obstacles
-    from ptb_core.lock import software
+    from ptb_core.lock import plan_components, software
+    from ptb_core.missing_plugins import refuse_missing
     from ptb_core.plan import load_plan
     from ptb_core.plan.estimate import describe_plan
     from ptb_core.progress import watcher
@@ -34,6 +35,8 @@ def command(plan: str, run_dir: Path | None, dry_run: bool) -> None:
     from ptb_core.run_folder import RunFolder
 
     catalogue = load_catalogue()
+    if run_dir is not None:
+        refuse_missing(RunFolder(run_dir), catalogue)
     loaded = load_plan(plan, catalogue)
     if dry_run:
         for line in describe_plan(loaded, catalogue):
@@ -43,7 +46,8 @@ def command(plan: str, run_dir: Path | None, dry_run: bool) -> None:
         return
     refuse_obstacles(loaded)
     folder = RunFolder(run_dir or _new_run_dir(loaded.name))
-    run = folder.create(loaded, software())
+    versions = software() | {"components": plan_components(catalogue, loaded)}
+    run = folder.create(loaded, versions)
     set_retention(folder, run, loaded.retention)
     click.echo(f"run folder: {folder.path}", err=True)
     try:

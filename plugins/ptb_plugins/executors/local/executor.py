@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from collections.abc import Mapping
 
 from ptb_core.api import (
@@ -33,19 +32,13 @@ class LocalExecutor(Executor):
         """Start the supervisor; ``resources`` are not reserved here, ``max_cells`` bounds them."""
         try:
             with command.log.open("ab") as log:
-                process = subprocess.Popen(
-                    command.argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+                pid = _spawn(command.argv, log.fileno())
         except OSError as error:
             raise PtbError(
                 f"executor local: cannot start the supervisor of {command.cell}: {error}"
             ) from error
-        started = process_start_time(process.pid)
-        return JobHandle(executor="local", id=str(process.pid), data={"started": started})
+        started = process_start_time(pid)
+        return JobHandle(executor="local", id=str(pid), data={"started": started})
 
     def poll(self, job: JobHandle) -> JobStatus:
         """Say whether the supervisor lives; its exit status is known to its parent only."""
@@ -68,3 +61,23 @@ class LocalExecutor(Executor):
     def slots(self, settings: Mapping[str, JsonValue]) -> int | None:
         """Return the setting ``max_cells``."""
         return int(settings["max_cells"])
+
+
+def _spawn(argv: tuple[str, ...], log: int) -> int:
+    """Start a program in a session of its own and return its process number.
+
+    No ``subprocess.Popen``: the next one would reap a process whose object is gone, and its exit
+    status with it.
+    """
+    return os.posix_spawnp(
+        argv[0],
+        argv,
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, log, 1),
+            (os.POSIX_SPAWN_DUP2, log, 2),
+        ],
+        setsid=True,
+        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+    )
