@@ -66,8 +66,16 @@ class Run:
 
 def encode_head(run: Run) -> bytes:
     """Return a head as the JSON of its file, one line per cell."""
-    head = msgspec.to_builtins(replace(run, plan=replace(run.plan, cells=())))
-    del head["plan"]["cells"]
+    plan = msgspec.to_builtins(replace(run.plan, cells=()))
+    del plan["cells"]
+    head = {
+        "schema_version": run.schema_version,
+        "run_id": run.run_id,
+        "created_unix_s": run.created_unix_s,
+        "plan_id": run.plan_id,
+        "software": run.software,
+        "plan": plan,
+    }
     text = msgspec.json.format(msgspec.json.encode(head), indent=2).removesuffix(b"\n}")
     lines = b",\n    ".join(msgspec.json.encode(_line(cell, run.plan)) for cell in run.cells)
     return text + b',\n  "cells": [\n    ' + lines + b"\n  ]\n}\n"

@@ -26,8 +26,18 @@ def test_what_is_written_is_what_is_read(run: Run) -> None:
 
 
 def test_every_cell_is_one_line_without_what_the_plan_says(run: Run) -> None:
+    assert run.cell(MINE) is run.cells[1]
     text = encode_head(run).decode()
     head = json.loads(text)
+    assert list(head) == [
+        "schema_version",
+        "run_id",
+        "created_unix_s",
+        "plan_id",
+        "software",
+        "plan",
+        "cells",
+    ]
     assert "cells" not in head["plan"]
     assert head["cells"][1] == {
         "id": MINE,
