@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from ptb_core.catalogue import Catalogue
+from ptb_core.disk_faults import naming_disk_faults
 from ptb_core.errors import PluginError, PtbError
 from ptb_core.interfaces import CellCommand, Executor, JobHandle, Resources
-from ptb_core.journal import append_line
+from ptb_core.journal import append_line, read_lines
 from ptb_core.plan import Plan
 from ptb_core.run_folder import Run, RunFolder
 from ptb_core.run_watch import RunWatch
@@ -96,9 +97,22 @@ def drive(
 
     Raises:
         RunCancelledError: If ``ptb cancel`` was called on the run.
+        DiskFaultError: If the run folder's disk is full, read-only or failing; running cells go
+            on, and no new one is started.
     """
+    with naming_disk_faults("the run was left", run_folder.path):
+        cells = [cell for cell in run.cells if only is None or cell.id in only]
+        return _drive(run_folder, run, cells, catalogue, watch)
+
+
+def _drive(
+    run_folder: RunFolder,
+    run: Run,
+    cells: Sequence[CellSpec],
+    catalogue: Catalogue,
+    watch: Watcher,
+) -> bool:
     executor = catalogue.executor(run.plan.executor.name)
-    cells = [cell for cell in run.cells if only is None or cell.id in only]
     state = Pass(jobs=_known_jobs(run_folder))
     run_watch = RunWatch(run_folder, cells)
     if run_folder.cancelled.exists():
@@ -191,15 +205,5 @@ def cancel(run_folder: RunFolder, run: Run, catalogue: Catalogue) -> int:
 
 def _known_jobs(run_folder: RunFolder) -> dict[str, JobHandle]:
     """Return the last job submitted for each cell; torn or damaged lines are skipped."""
-    jobs: dict[str, JobHandle] = {}
-    try:
-        lines = run_folder.jobs.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return jobs
-    for line in lines:
-        try:
-            job = msgspec.json.decode(line, type=Job)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
-        jobs[job.cell] = job.handle
-    return jobs
+    jobs = read_lines(run_folder.jobs, Job, "the list of submitted jobs")
+    return {job.cell: job.handle for job in jobs}

@@ -18,6 +18,7 @@ from ptb_core.journal import read_events
 from ptb_core.record_store import read_record
 from ptb_core.records import Record
 from ptb_core.redo_request import RedoKind, write_redo
+from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.run_folder import CellFolder, Run, RunFolder
 from ptb_core.specs import CellSpec, Kind
 from ptb_core.stages.context import Generated, Prepared, Sealed, read_marker
@@ -204,6 +205,7 @@ def _busy(claim: Claim) -> str:
 def _require_evidence(cell: CellSpec, folder: CellFolder) -> None:
     if cell.kind == "base":
         raise NotRedoableError("it measures the base model, and judges look at agents' cells only")
+    refuse_removed_checkpoint(folder)
     sealed = read_marker(folder.marker("seal"), Sealed)
     if sealed is None or not sealed.evidence.is_dir():
         raise NotRedoableError(_gone("the evidence", sealed.evidence if sealed else folder.path))
@@ -216,6 +218,7 @@ def _require_checkpoint(cell: CellSpec, folder: CellFolder) -> None:
             place = prepared.base_model if prepared else folder.path
             raise NotRedoableError(_gone("the base model", place))
         return
+    refuse_removed_checkpoint(folder)
     sealed = read_marker(folder.marker("seal"), Sealed)
     if sealed is not None and sealed.path is None:
         raise NotRedoableError(

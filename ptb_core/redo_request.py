@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -104,16 +103,9 @@ def abandon_redo(folder: CellFolder, request: RedoRequest) -> None:
         OSError: If a marker cannot be written; the wish then stays.
     """
     for stage, attempt in request.stages.items():
-        if request.is_done_anew(folder, stage):
-            _restore(folder.attempt_marker(stage, attempt), folder.marker(stage))
-    _restore(folder.attempt_record(request.stages["record"]), folder.record)
+        write_bytes(folder.marker(stage), folder.attempt_marker(stage, attempt).read_bytes())
+    write_bytes(folder.record, folder.attempt_record(request.stages["record"]).read_bytes())
     finish_redo(folder)
-
-
-def _restore(earlier: Path, current: Path) -> None:
-    content = earlier.read_bytes()
-    if current.read_bytes() != content:
-        write_bytes(current, content)
 
 
 def _current(folder: CellFolder, stage: str) -> int:

@@ -5,12 +5,14 @@
     RUN/run.json                       plan, cells, weights: written once
     RUN/jobs.jsonl                     jobs submitted to the executor
     RUN/cancelled                      nothing new is started, until the next `ptb run`
+    RUN/retention.json                 what stays on the disk, when it is not as run.json says
     RUN/cells/<cell>/journal.jsonl     the cell's story
     RUN/cells/<cell>/claims/           who holds it
     RUN/cells/<cell>/stages/<stage>/   attempt-001/, attempt-002/, ..., each with the done.json it
                                        left, and done.json: that of the attempt that counts
     RUN/cells/<cell>/record.json       what is kept; earlier ones are in the attempts at `record`
     RUN/cells/<cell>/redo.json         finished stages that are to be done again
+    RUN/cells/<cell>/removed.jsonl     what was removed to free the disk, when and why
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from pathlib import Path
 
 import msgspec
 
-from ptb_core.atomic import create_exclusive
+from ptb_core.atomic import create_exclusive, is_temporary
 from ptb_core.canonical import short_hash
 from ptb_core.errors import UsageError
 from ptb_core.plan.model import Plan
@@ -53,6 +55,11 @@ class RunFolder:
         """Exists from ``ptb cancel`` until the next ``ptb run``: nothing new is started."""
         return self.path / "cancelled"
 
+    @property
+    def retention(self) -> Path:
+        """What stays on the disk, when a later ``ptb run`` said something else than the head."""
+        return self.path / "retention.json"
+
     def cell(self, cell_id: str) -> CellFolder:
         """Return the folder of a cell."""
         return CellFolder(self.path / f"cells/{cell_id}")
@@ -75,11 +82,13 @@ class RunFolder:
         except OSError as error:
             raise UsageError(
                 f"the run folder {self.path} cannot be written: {error.strerror}; "
-                "name another one with --run-dir"
+                "name another one with --run-dir, or mend that"
             ) from error
 
     def _create(self, run: Run) -> Run:
-        if not self.head.exists() and self.path.exists() and any(self.path.iterdir()):
+        if self.head.exists():
+            return self._existing(run)
+        if self.path.exists() and self._has_foreign_files():
             raise UsageError(
                 f"{self.path} is neither empty nor a run folder (it has no run.json); "
                 "name another folder with --run-dir"
@@ -88,6 +97,9 @@ class RunFolder:
         if not create_exclusive(self.head, encode_head(run)):
             return self._existing(run)
         return run
+
+    def _has_foreign_files(self) -> bool:
+        return any(not is_temporary(path) for path in self.path.iterdir())
 
     def open(self) -> Run:
         """Read the head.
@@ -146,6 +158,16 @@ class CellFolder:
         """The supervisor's output."""
         return self.path / "supervisor.log"
 
+    @property
+    def removed(self) -> Path:
+        """What was removed to free the disk; see :mod:`ptb_core.retention`."""
+        return self.path / "removed.jsonl"
+
+    @property
+    def trash(self) -> Path:
+        """Where a thing lies between its removal from its place and its end."""
+        return self.path / ".trash"
+
     def stage(self, name: str) -> Path:
         """Folder of a stage."""
         return self.path / f"stages/{name}"
@@ -179,4 +201,7 @@ def plan_id(plan: Plan) -> str:
         agent["settings"] = plan.agent_ids[agent["name"]]
     content["cells"] = [cell.id for cell in plan.cells]
     content.pop("obstacles", None)
+    content.pop(
+        "retention", None
+    )  # what stays on the disk may change from one `ptb run` to the next
     return short_hash(content)

@@ -19,10 +19,12 @@ import msgspec
 from ptb_core.atomic import write_json
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.claims import HeldClaim, take_claim
-from ptb_core.errors import ClaimLostError, PtbError, UsageError
+from ptb_core.disk_faults import disk_fault, naming_disk_faults
+from ptb_core.errors import ClaimLostError, PtbError, RecordError, UsageError
 from ptb_core.journal import EventName, append_event, read_events
 from ptb_core.json_codec import to_builtins
 from ptb_core.redo_request import abandon_redo, finish_redo, read_redo
+from ptb_core.retention.apply import retain_after_record
 from ptb_core.run_folder import Run, RunFolder
 from ptb_core.specs import CellSpec, JsonValue
 from ptb_core.stages.context import CellStoppedError, StageContext, read_marker_head
@@ -75,7 +77,14 @@ def supervise(run_folder: RunFolder, cell_id: str) -> None:
         StageFailedError: If a stage failed for good; the record then says ``missing``.
         CellStoppedError: If SIGTERM or SIGINT asked this supervisor to stop.
         ClaimLostError: If another supervisor took the cell over.
+        DiskFaultError: If the disk is full, read-only or failing; the cell stays unfinished.
+        RecordError: If a file of the run folder is damaged; the cell stays unfinished.
     """
+    with naming_disk_faults(cell_id, run_folder.path):
+        _supervise(run_folder, cell_id)
+
+
+def _supervise(run_folder: RunFolder, cell_id: str) -> None:
     run = run_folder.open()
     cell = run.cell(cell_id)
     folder = run_folder.cell(cell_id)
@@ -122,6 +131,8 @@ class CellRun:
         if self._redo is not None:
             self._held.check()
             finish_redo(self._folder)
+        fence = self._held.claim.number
+        retain_after_record(self._run_folder, self._run, self._catalogue, self._cell, fence)
 
     def _is_done(self, stage: Stage) -> bool:
         """A record that was moved away is written again."""
@@ -138,10 +149,13 @@ class CellRun:
             context.raise_if_stopping()
             try:
                 result = stage.run(context)
-            except (CellStoppedError, ClaimLostError) as error:
-                self._event("abandoned", context, stage, str(error))
+            except (CellStoppedError, ClaimLostError, RecordError) as error:
+                if disk_fault(error) is None:
+                    self._event("abandoned", context, stage, str(error))
                 raise
             except Exception as error:
+                if disk_fault(error) is not None:
+                    raise  # no fault of the stage, and its agent may still be at work
                 failures += 1
                 self._event("failed", context, stage, describe(error))
                 if failures >= stage.attempts:

@@ -62,6 +62,9 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "leaderboard": CommandEntry(
         target="ptb_core.cli.leaderboard:command", help="Show the results of runs."
     ),
+    "gc": CommandEntry(
+        target="ptb_core.cli.gc:command", help="Show what the disk need not hold, and remove it."
+    ),
     "prefetch": CommandEntry(
         target="ptb_core.cli.prefetch:command", help="Fetch the models and data of a plan."
     ),

@@ -30,6 +30,7 @@ def command(plan: str, run_dir: Path | None, dry_run: bool) -> None:
     from ptb_core.plan import load_plan
     from ptb_core.plan.estimate import describe_plan
     from ptb_core.progress import watcher
+    from ptb_core.retention.apply import retain_run, set_retention
     from ptb_core.run_folder import RunFolder
 
     catalogue = load_catalogue()
@@ -43,6 +44,7 @@ def command(plan: str, run_dir: Path | None, dry_run: bool) -> None:
     refuse_obstacles(loaded)
     folder = RunFolder(run_dir or _new_run_dir(loaded.name))
     run = folder.create(loaded, software())
+    set_retention(folder, run, loaded.retention)
     click.echo(f"run folder: {folder.path}", err=True)
     try:
         with watcher() as watch:
@@ -55,6 +57,8 @@ def command(plan: str, run_dir: Path | None, dry_run: bool) -> None:
             err=True,
         )
         sys.exit(130)
+    for problem in retain_run(folder, run, catalogue):
+        click.echo(f"retention: {problem}", err=True)
     _show_leaderboard(folder.path)
     if not complete:
         click.echo(f"some cells have no score: ptb status {folder.path}", err=True)

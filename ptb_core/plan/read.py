@@ -15,7 +15,7 @@ from ptb_core.errors import Fault, InputFileError, UsageError
 from ptb_core.evaluation.protocol import PROTOCOLS
 from ptb_core.plan.check import Checker
 from ptb_core.plan.expand import Matrix, expand
-from ptb_core.plan.model import Budgets, Plan, SandboxChoice
+from ptb_core.plan.model import Budgets, Plan, Retention, SandboxChoice
 from ptb_core.plan.weights import plan_weights
 from ptb_core.prompt import prompt_sha256
 from ptb_core.schemas import check, load_json
@@ -135,6 +135,7 @@ class _Reader:
             seed=matrix.seed,
             cells=cells,
             obstacles=tuple(dict.fromkeys(checker.obstacles)),
+            retention=msgspec.convert(data.get("retention", {}), Retention),
         )
 
     def _condition(self) -> Condition:

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ptb_core.atomic import write_json
-from ptb_core.cache import cache_root
-from ptb_core.data import data_dir
 from ptb_core.errors import CheckpointError, EngineError, SandboxLostError
 from ptb_core.evaluation.protocol import (
     generate_options,
@@ -24,10 +22,11 @@ from ptb_core.evaluation.protocol import (
     tokenizer_source,
 )
 from ptb_core.interfaces import Endpoint, ServeRequest, Session
+from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.sandboxing import Mount, SandboxRequest, SessionHandle
 from ptb_core.specs import JsonValue
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
-from ptb_core.stages.prepare import data_dir_of
+from ptb_core.stages.prepare import data_dir_of, hidden_paths
 
 if TYPE_CHECKING:
     from ptb_core.evaluation.generate import GenerateResult
@@ -66,15 +65,21 @@ def generate(context: StageContext) -> Generated:
 
 
 def checkpoint_of(context: StageContext) -> Path | None:
-    """Return the folder to evaluate: the base model's for base cells, else the submission's."""
+    """Return the folder to evaluate: the base model's for base cells, else the submission's.
+
+    Raises:
+        RemovedError: If the submission was removed to free the disk.
+    """
     if context.cell.kind == "base":
         return context.result("prepare", Prepared).base_model
+    refuse_removed_checkpoint(context.folder)
     return context.result("seal", Sealed).path
 
 
 def _open(context: StageContext, checkpoint: Path) -> Session:
     plan = context.run.plan
-    base_model = context.result("prepare", Prepared).base_model
+    prepared = context.result("prepare", Prepared)
+    base_model = prepared.base_model
     model = context.catalogue.model(context.cell.model)
     engine_files = context.attempt_dir / "engine"
     engine_files.mkdir(exist_ok=True)
@@ -92,7 +97,7 @@ def _open(context: StageContext, checkpoint: Path) -> Session:
                 Mount(name="chat_template", source=Path(model.chat_template)),
                 Mount(name="engine_files", source=engine_files),
             ),
-            hidden=(context.run_folder.path, cache_root(), data_dir() / "embedded"),
+            hidden=hidden_paths(context.run_folder.path, prepared),
             network="none",
             deadline_unix_s=time.time() + LIMIT_HOURS * 3600,
             image=plan.sandbox.image,

@@ -7,16 +7,25 @@ from pathlib import Path
 
 import msgspec
 
+from ptb_core.disk_faults import disk_fault
 from ptb_core.integrity import Evidence, Verdict, combine
+from ptb_core.retention.notes import omissions, refuse_removed_checkpoint
 from ptb_core.specs import ComponentChoice
 from ptb_core.stages.context import Judged, Prepared, Sealed, Solved, StageContext
 from ptb_core.stages.prepare import data_dir_of
 from ptb_core.traces import Trace
 
+NEUTRAL_PREFIX = "ptb-evidence-"
+"""How the temporary folders begin through which judges see the evidence."""
+
 
 def judge(context: StageContext) -> Judged:
-    """Ask all judges; one that raises counts as inconclusive."""
-    with tempfile.TemporaryDirectory(prefix="ptb-evidence-") as neutral:
+    """Ask all judges; one that raises counts as inconclusive.
+
+    Raises:
+        OSError: If the disk is full or failing: nobody has looked then, and the stage is repeated.
+    """
+    with tempfile.TemporaryDirectory(prefix=NEUTRAL_PREFIX) as neutral:
         evidence = assemble_evidence(context, Path(neutral))
         verdicts = tuple(_ask(context, choice, evidence) for choice in context.run.plan.judges)
     return Judged(outcome=combine(verdicts), verdicts=verdicts)
@@ -28,7 +37,11 @@ def assemble_evidence(context: StageContext, neutral: Path) -> Evidence:
     Args:
         context: The stage's context.
         neutral: Empty folder for links, because the cell's own paths carry the agent's name.
+
+    Raises:
+        RemovedError: If the submission was removed to free the disk.
     """
+    refuse_removed_checkpoint(context.folder)
     prepared = context.result("prepare", Prepared)
     solved = context.result("solve", Solved)
     sealed = context.result("seal", Sealed)
@@ -45,7 +58,7 @@ def assemble_evidence(context: StageContext, neutral: Path) -> Evidence:
         test_items=tuple(task.contamination_items(data_dir_of(prepared))),
         trace=msgspec.json.decode(solved.trace.read_bytes(), type=Trace),
         declared_template=Path(model.chat_template).read_text("utf-8"),
-        omitted=sealed.omitted,
+        omitted={**sealed.omitted, **omissions(context.folder)},
     )
 
 
@@ -59,6 +72,8 @@ def _ask(context: StageContext, choice: ComponentChoice, evidence: Evidence) -> 
     try:
         return component.judge(evidence, choice.settings)
     except Exception as error:
+        if disk_fault(error) is not None:
+            raise  # says nothing about the evidence
         context.note("judge", f"judge {choice.name} failed: {type(error).__name__}: {error}")
         return Verdict(
             judge=choice.name,
