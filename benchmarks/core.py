@@ -141,7 +141,7 @@ def _peer_row(
 def measure_runs(bench: Bench, work: Path, cells: int) -> None:
     """Print everything that depends on the number of cells of a run."""
     plan = large_plan(work, cells)
-    run_folder, _ = create(work / "real", small_plan(work, max(bench.runs, cells // 4)))
+    run_folder, _ = create(work / "real", small_plan(work, max(bench.runs, cells // 100)))
     ids = {kind: f"{TASK}--{MODEL}--{kind}--r1" for kind in ("clean", "cheat")}
     for cell in (BASE_CELL, *ids.values()):
         bench.once(ptb("cell", str(run_folder.path), cell))
