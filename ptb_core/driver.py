@@ -22,8 +22,9 @@ from ptb_core.interfaces import CellCommand, Executor, JobHandle, Resources
 from ptb_core.journal import append_line, read_lines
 from ptb_core.plan import Plan
 from ptb_core.run_folder import Run, RunFolder
+from ptb_core.run_watch import RunWatch
 from ptb_core.specs import CellSpec
-from ptb_core.status import CellStatus, cell_status
+from ptb_core.status import CellStatus
 
 POLL_S = 1.0
 SUPERVISORS = 3
@@ -114,6 +115,7 @@ def _drive(
 ) -> bool:
     executor = catalogue.executor(run.plan.executor.name)
     state = Pass(jobs=_known_jobs(run_folder))
+    run_watch = RunWatch(run_folder, cells)
     if run_folder.cancelled.exists():
         run_folder.cancelled.unlink()
     while True:
@@ -122,10 +124,10 @@ def _drive(
                 f"{run_folder.path} was cancelled by `ptb cancel`; `ptb run` on it continues it"
             )
         running = _running(state, executor)  # before the statuses: what has ended left all it will
-        statuses = tuple(cell_status(run_folder, cell) for cell in cells)
+        statuses = run_watch.look(running)
         watch(statuses)
-        busy = [s for s in statuses if _is_busy(s, running)]
-        waiting = [s.cell for s in statuses if _is_waiting(s, state) and s not in busy]
+        busy = {s.cell.id for s in statuses if _is_busy(s, running)}
+        waiting = [s.cell for s in statuses if _is_waiting(s, state) and s.cell.id not in busy]
         if not busy and not waiting:
             return all(s.is_complete for s in statuses)
         slots = executor.slots(run.plan.executor.settings)

@@ -62,7 +62,7 @@ class RunFolder:
 
     def cell(self, cell_id: str) -> CellFolder:
         """Return the folder of a cell."""
-        return CellFolder(self.path / "cells" / cell_id)
+        return CellFolder(self.path / f"cells/{cell_id}")
 
     def create(self, plan: Plan, software: Mapping[str, JsonValue]) -> Run:
         """Write the head, or return the one that is there if it is of the same plan.
@@ -170,11 +170,11 @@ class CellFolder:
 
     def stage(self, name: str) -> Path:
         """Folder of a stage."""
-        return self.path / "stages" / name
+        return self.path / f"stages/{name}"
 
     def marker(self, stage: str) -> Path:
         """The stage's durable marker, that of the attempt that counts; exists once it is done."""
-        return self.stage(stage) / "done.json"
+        return self.path / f"stages/{stage}/done.json"
 
     def attempt(self, stage: str, number: int) -> Path:
         """Folder of one attempt at a stage."""

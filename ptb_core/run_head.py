@@ -7,7 +7,7 @@ plan, once. Every supervisor reads the head, so it is kept small: 10,000 cells a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +40,9 @@ class Run:
     plan_id: str
     software: Mapping[str, JsonValue]
     schema_version: int = RUN_VERSION
+    _by_id: dict[str, CellSpec] = field(
+        default_factory=dict, init=False, repr=False, compare=False, hash=False
+    )
 
     @property
     def cells(self) -> tuple[CellSpec, ...]:
@@ -52,19 +55,28 @@ class Run:
         Raises:
             UsageError: If the run has no such cell.
         """
-        for cell in self.cells:
-            if cell.id == cell_id:
-                return cell
+        if not self._by_id:
+            self._by_id.update({cell.id: cell for cell in self.cells})
+        if cell_id in self._by_id:
+            return self._by_id[cell_id]
         from ptb_core.suggest import did_you_mean
 
-        hint = did_you_mean(cell_id, [cell.id for cell in self.cells])
+        hint = did_you_mean(cell_id, self._by_id)
         raise UsageError(f"the run {self.plan.name} has no cell {cell_id!r}{hint}")
 
 
 def encode_head(run: Run) -> bytes:
     """Return a head as the JSON of its file, one line per cell."""
-    head = msgspec.to_builtins(replace(run, plan=replace(run.plan, cells=())))
-    del head["plan"]["cells"]
+    plan = msgspec.to_builtins(replace(run.plan, cells=()))
+    del plan["cells"]
+    head = {
+        "schema_version": run.schema_version,
+        "run_id": run.run_id,
+        "created_unix_s": run.created_unix_s,
+        "plan_id": run.plan_id,
+        "software": run.software,
+        "plan": plan,
+    }
     text = msgspec.json.format(msgspec.json.encode(head), indent=2).removesuffix(b"\n}")
     lines = b",\n    ".join(msgspec.json.encode(_line(cell, run.plan)) for cell in run.cells)
     return text + b',\n  "cells": [\n    ' + lines + b"\n  ]\n}\n"

@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ptb_core.atomic import write_json
 from ptb_core.errors import CheckpointError, EngineError, SandboxLostError
-from ptb_core.evaluation.generate import GenerateResult, SampleRequests
-from ptb_core.evaluation.generate import generate as generate_completions
 from ptb_core.evaluation.protocol import (
     generate_options,
     seeded_generation_config,
@@ -28,6 +27,9 @@ from ptb_core.sandboxing import Mount, SandboxRequest, SessionHandle
 from ptb_core.specs import JsonValue
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
 from ptb_core.stages.prepare import data_dir_of, hidden_paths
+
+if TYPE_CHECKING:
+    from ptb_core.evaluation.generate import GenerateResult
 
 LIMIT_HOURS = 8.0
 """Longest generation. Source: the published evaluation allows 8 hours per try."""
@@ -138,6 +140,9 @@ def _serve(context: StageContext, session: Session, checkpoint: Path) -> Endpoin
 
 
 def _generate(context: StageContext, endpoint: Endpoint, checkpoint: Path) -> GenerateResult:
+    from ptb_core.evaluation.generate import SampleRequests
+    from ptb_core.evaluation.generate import generate as generate_completions
+
     protocol = context.run.plan.protocol
     task = context.catalogue.task(context.cell.task)
     model = context.catalogue.model(context.cell.model)
