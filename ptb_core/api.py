@@ -57,7 +57,7 @@ from ptb_core.interfaces import (
     Task,
 )
 from ptb_core.manifests import load_manifest, load_manifests
-from ptb_core.processes import process_start_time
+from ptb_core.processes import boot_id, process_start_time
 from ptb_core.sandboxing import (
     Command,
     Limits,
@@ -165,6 +165,7 @@ __all__ = [
     "Usage",
     "UsageError",
     "Verdict",
+    "boot_id",
     "canonical_name",
     "count_marks",
     "data_dir",

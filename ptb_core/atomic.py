@@ -1,8 +1,12 @@
-"""Files that are there whole or not at all, also after a crash."""
+"""Files that are there whole or not at all, also after a crash.
+
+A writer that is killed may leave its temporary file, named so that :func:`sweep` knows it.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -16,12 +20,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OSError: If it cannot be written; the old content is then intact.
     """
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+    temporary = _temporary(path)
     try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+        _write_durably(temporary, content)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -41,21 +42,52 @@ def create_exclusive(path: Path, content: bytes) -> bool:
     Uses ``link(2)``, which is atomic on NFS where ``O_EXCL`` once was not.
 
     Returns:
-        False if the file existed already.
+        False if the file existed already, or if whoever created it has swept this one's
+        temporary file away.
     """
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    temporary = _temporary(path)
     try:
+        _write_durably(temporary, content)
         os.link(temporary, path)
     except FileExistsError:
+        return False
+    except FileNotFoundError:
+        if not path.exists():
+            raise
         return False
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
     return True
+
+
+def is_temporary(name: str) -> bool:
+    """Return True for names that only a write or copy of ours has that is under way."""
+    return name.startswith(".") and name.endswith((".tmp", ".partial"))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left directly in a folder; only its owner may call this."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if not is_temporary(path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -115,8 +115,11 @@ def latest_claim(folder: Path) -> Claim | None:
         return None
     if not numbers:
         return None
-    content = _claim_file(folder, max(numbers)).read_bytes()
-    return msgspec.json.decode(content, type=Claim)
+    number = max(numbers)
+    try:
+        return msgspec.json.decode(_claim_file(folder, number).read_bytes(), type=Claim)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _unreadable(number)
 
 
 def is_alive(folder: Path, claim: Claim) -> bool:
@@ -126,6 +129,14 @@ def is_alive(folder: Path, claim: Claim) -> bool:
     if claim.host == socket.gethostname() and claim.boot == boot_id():
         return is_same_process(claim.pid, claim.started)
     return _heartbeat_age_s(folder, claim) < LEASE_S
+
+
+def _unreadable(number: int) -> Claim:
+    """A claim that a failing disk has damaged: its number counts, its holder is nobody known.
+
+    Only the heartbeat can say whether the holder lives.
+    """
+    return Claim(number=number, host="(unreadable)", boot="", pid=0, started=0, token="")
 
 
 def _own_claim(number: int) -> Claim:
@@ -150,10 +161,10 @@ def _heartbeat(folder: Path, claim: Claim) -> Path:
 
 def _heartbeat_age_s(folder: Path, claim: Claim) -> float:
     """Age of the heartbeat by the file server's clock: compared with a file touched just now."""
-    probe = folder / f".probe-{secrets.token_hex(4)}"
-    probe.touch()
+    probe = folder / f".probe-{secrets.token_hex(4)}.tmp"
     try:
-        now = probe.stat().st_mtime
+        with probe.open("wb") as stream:  # the holder may sweep it away meanwhile
+            now = os.fstat(stream.fileno()).st_mtime
     finally:
         probe.unlink(missing_ok=True)
     try:

@@ -91,8 +91,7 @@ def drive(run_folder: RunFolder, run: Run, catalogue: Catalogue, watch: Watcher)
     """
     executor = catalogue.executor(run.plan.executor.name)
     state = Pass(jobs=_known_jobs(run_folder))
-    if run_folder.cancelled.exists():
-        run_folder.cancelled.unlink()
+    run_folder.cancelled.unlink(missing_ok=True)
     while True:
         if run_folder.cancelled.exists():
             raise RunCancelledError(

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from ptb_core.atomic import create_exclusive
+from ptb_core.atomic import create_exclusive, is_temporary, sweep
 from ptb_core.canonical import short_hash
 from ptb_core.errors import RecordError, UsageError
 from ptb_core.plan.model import Plan
@@ -117,16 +117,23 @@ class RunFolder:
             ) from error
 
     def _create(self, run: Run) -> Run:
-        if not self.head.exists() and self.path.exists() and any(self.path.iterdir()):
+        if self._holds_something_else():
             raise UsageError(
                 f"{self.path} is neither empty nor a run folder (it has no run.json); "
                 "name another folder with --run-dir"
             )
         self.path.mkdir(parents=True, exist_ok=True)
         encoded = msgspec.json.format(msgspec.json.encode(run), indent=2)
-        if not create_exclusive(self.head, encoded):
-            return self._existing(run)
-        return run
+        created = create_exclusive(self.head, encoded)
+        sweep(self.path)
+        return run if created else self._existing(run)
+
+    def _holds_something_else(self) -> bool:
+        """A head that another command line is just writing, or was killed writing, is no file."""
+        if not self.path.exists():
+            return False
+        names = {path.name for path in self.path.iterdir() if not is_temporary(path.name)}
+        return bool(names) and self.head.name not in names
 
     def open(self) -> Run:
         """Read the head.
@@ -191,6 +198,16 @@ class CellFolder:
     def attempt(self, stage: str, number: int) -> Path:
         """Folder of one attempt at a stage."""
         return self.stage(stage) / f"attempt-{number:03}"
+
+    def sweep(self) -> None:
+        """Remove what a killed supervisor left half written; only the cell's holder may do so.
+
+        What an agent made is never looked at: it lies deeper.
+        """
+        places = [self.path, self.claims, *self.path.glob("stages/*")]
+        for place in (*places, *self.path.glob("stages/*/attempt-*")):
+            sweep(place)
+            sweep(place / "engine")
 
     def attempts(self, stage: str) -> list[int]:
         """Numbers of the attempts that were begun, in order."""

@@ -355,14 +355,14 @@ def test_a_stop_between_two_attempts_is_heeded(world: World) -> None:
     assert not world.folder.cell(CELL).record.exists()
 
 
-def test_a_claim_lost_inside_a_stage_abandons_it_and_is_no_failure(world: World) -> None:
+def test_a_claim_lost_inside_a_stage_is_noted_and_leaves_the_attempt_to_the_successor(world: World) -> None:
     def lose(_context: StageContext) -> object:
         raise ClaimLostError("taken")
 
     world.stages(prepare=lose)
     with pytest.raises(ClaimLostError, match="taken"):
         world.go()
-    assert world.events() == [("started", "prepare", 1), ("abandoned", "prepare", 1)]
+    assert world.events() == [("started", "prepare", 1), ("note", "prepare", 1)]
     assert [event.text for event in read_events(world.folder.cell(CELL).journal)] == ["", "taken"]
 
 

@@ -118,7 +118,7 @@ def play(
     except Exception as error:
         result.findings.faults.append(f"the round broke off: {type(error).__name__}: {error}")
     result.seconds = time.monotonic() - began
-    result.journal = _excerpt(world)
+    result.journal = journal_excerpt(world)
     if not result.findings.faults:
         world.remove()
     else:
@@ -180,7 +180,7 @@ class _Round:
         self._kill(first)
         for role in others:
             if role == first:
-                wait_until(lambda: self._is_replaced(role, before), APPEARS_WITHIN_S)
+                wait_until(lambda: self._is_replaced(first, before), APPEARS_WITHIN_S)
             time.sleep(gap)
             self._kill(role)
         if "command-line" in self._family.victims:
@@ -274,7 +274,8 @@ def _own_score(folder: CellFolder) -> float:
     return float(record["evaluation"]["scores"]["repaired"]["value"])
 
 
-def _excerpt(world: World) -> str:
+def journal_excerpt(world: World) -> str:
+    """Return the agent cell's story, a line per event, and how its agent ended."""
     path = world.run_folder.cell(AGENT_CELL).journal
     if not path.exists():
         return "(no journal)"

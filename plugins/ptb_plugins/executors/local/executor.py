@@ -15,17 +15,23 @@ from collections.abc import Mapping
 from ptb_core.api import (
     CellCommand,
     Executor,
+    ExecutorSpec,
     JobHandle,
     JobStatus,
     JsonValue,
     PtbError,
     Resources,
+    boot_id,
     process_start_time,
 )
 
 
 class LocalExecutor(Executor):
     """Starts supervisors as background processes of this host."""
+
+    def __init__(self, spec: ExecutorSpec) -> None:
+        super().__init__(spec)
+        self._own: dict[int, subprocess.Popen[bytes]] = {}
 
     def submit(
         self, command: CellCommand, resources: Resources, settings: Mapping[str, JsonValue]
@@ -44,20 +50,23 @@ class LocalExecutor(Executor):
             raise PtbError(
                 f"executor local: cannot start the supervisor of {command.cell}: {error}"
             ) from error
-        started = process_start_time(process.pid)
-        return JobHandle(executor="local", id=str(process.pid), data={"started": started})
+        self._own[process.pid] = process
+        data = {"started": process_start_time(process.pid), "boot": boot_id()}
+        return JobHandle(executor="local", id=str(process.pid), data=data)
 
     def poll(self, job: JobHandle) -> JobStatus:
         """Say whether the supervisor lives; its exit status is known to its parent only."""
         pid = int(job.id)
-        with contextlib.suppress(ChildProcessError):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                code = os.waitstatus_to_exitcode(status)
-                return JobStatus(state="ended" if code == 0 else "failed", exit_code=code)
-        if job.data.get("started") is not None and process_start_time(pid) == job.data["started"]:
+        if self._is_alive(pid, job):
             return JobStatus(state="running")
-        return JobStatus(state="ended")
+        own = self._own.get(pid)
+        code = None if own is None else own.poll()
+        return JobStatus(state="failed" if code else "ended", exit_code=code)
+
+    def _is_alive(self, pid: int, job: JobHandle) -> bool:
+        """A process of an earlier boot, or of another host that shares the run folder, is none."""
+        started, boot = job.data.get("started"), job.data.get("boot")
+        return boot == boot_id() and started is not None and process_start_time(pid) == started
 
     def cancel(self, job: JobHandle) -> None:
         """Send SIGTERM: the supervisor ends its sandbox and leaves in order."""
