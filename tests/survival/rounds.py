@@ -235,8 +235,10 @@ class _Round:
         """Nobody looks until the deadline is over; then all must be dead, hashed and unchanged."""
         expect = self._result.findings.expect
         deadline = self._deadline()
+        supervisors = ("command-line", "supervisor")
+        dead = wait_until(lambda: not any(map(self._world.find, supervisors)), 2.0)
+        expect(dead, "a command line or supervisor is still alive")
         alive = {role_of(process, AGENT_CELL) for process in self._world.processes()}
-        expect(not {"command-line", "supervisor"} & alive, f"still alive: {alive}")
         expect({"agent", "solve-guardian"} <= alive, f"only {alive} outlived the supervisors")
         gone = wait_until(lambda: not self._world.processes(), deadline - time.time() + 15)
         expect(gone, "something lives after the deadline")

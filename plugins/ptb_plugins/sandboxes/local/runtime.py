@@ -136,11 +136,11 @@ def _is_abandoned(holder: dict[str, Any]) -> bool:
     if is_alive(opener["pid"], opener["start"]):
         return False
     control = Path(holder["control"])
-    guardian = read_json(control / "guardian.json")
-    if guardian is not None and is_alive(guardian["pid"], guardian["start"]):
-        return False
     state = read_json(control / "state.json")
-    return guardian is not None or state is None or bool(state["ended"])
+    guardian = read_json(control / "guardian.json")
+    if guardian is None or (state is not None and state["ended"]):
+        return True
+    return not is_alive(guardian["pid"], guardian["start"])
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
