@@ -18,7 +18,7 @@ from ptb_core import claims
 from ptb_core.atomic import sweep
 from ptb_core.claims import LEASE_S, Claim, is_alive, latest_claim, take_claim
 from ptb_core.errors import ClaimLostError
-from ptb_core.processes import boot_id, process_start_time
+from ptb_core.processes import boot_id, pid_namespace, process_start_time
 
 TAKE_AND_HANG = """
 import sys, time
@@ -281,4 +281,16 @@ def test_a_look_at_a_heartbeat_survives_the_holders_sweep(
     monkeypatch.setattr("os.fstat", swept_before)
     assert is_alive(tmp_path, remote)
     assert not list(tmp_path.glob(".probe-*"))
+    held.release()
+
+
+def test_a_holder_in_another_container_of_this_host_is_judged_by_its_heartbeat(
+    tmp_path: Path,
+) -> None:
+    held = take_claim(tmp_path)
+    assert held is not None
+    assert held.claim.namespace == pid_namespace()
+    elsewhere = replace(held.claim, namespace="pid:[1]", pid=2**22 + 1)
+    assert is_alive(tmp_path, elsewhere)
+    assert not is_alive(tmp_path, replace(elsewhere, namespace=""))
     held.release()

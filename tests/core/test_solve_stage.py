@@ -104,5 +104,3 @@ def test_evidence_that_was_half_kept_is_kept_again(tmp_path: Path) -> None:
     solve_stage._keep_other_places(context(tmp_path, FoundSession()), session)
     left = sorted(path.relative_to(outside).as_posix() for path in outside.rglob("*"))
     assert left == ["tmp", "tmp/note.txt"]
-
-

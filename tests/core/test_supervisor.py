@@ -355,7 +355,9 @@ def test_a_stop_between_two_attempts_is_heeded(world: World) -> None:
     assert not world.folder.cell(CELL).record.exists()
 
 
-def test_a_claim_lost_inside_a_stage_is_noted_and_leaves_the_attempt_to_the_successor(world: World) -> None:
+def test_a_claim_lost_inside_a_stage_is_noted_and_leaves_the_attempt_to_the_successor(
+    world: World,
+) -> None:
     def lose(_context: StageContext) -> object:
         raise ClaimLostError("taken")
 
