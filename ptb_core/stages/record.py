@@ -14,8 +14,8 @@ from ptb_core.errors import RecordError
 from ptb_core.journal import Event, last_events, read_events
 from ptb_core.record_store import write_record
 from ptb_core.records import Attempt, Counting, Record, SubmissionState
-from ptb_core.sandboxing import SandboxFacts
 from ptb_core.run_folder import CellFolder
+from ptb_core.sandboxing import SandboxFacts
 from ptb_core.specs import JsonValue
 from ptb_core.stages.context import (
     Generated,
