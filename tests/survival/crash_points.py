@@ -45,7 +45,7 @@ class Point:
 
     Attributes:
         victim: Who died.
-        step: Before which of its durable steps, counting from 1.
+        step: Before which of its durable steps, counting from 1; see ``doomed.py``.
         died: False when it had fewer steps: the sweep is over.
         what: The step.
         stage: Stage of the cell at that time.
@@ -54,7 +54,7 @@ class Point:
     """
 
     victim: str
-    step: int
+    step: str
     died: bool = False
     what: str = ""
     stage: str = ""
@@ -91,9 +91,10 @@ class Sweep:
             left.kill()
         return head
 
-    def point(self, victim: str, step: int) -> Point:
+    def point(self, victim: str, step: str) -> Point:
         """Let one victim die before one step, resume, prove."""
-        folder = self._folder / f"{self._setup.isolation}-{victim}-{step}"
+        name = "".join(c if c.isalnum() else "-" for c in step)
+        folder = self._folder / f"{self._setup.isolation}-{victim}-{name}"
         world = World(folder, self._setup)
         point = Point(victim=victim, step=step)
         self._doom(world, point)
@@ -130,8 +131,8 @@ class Sweep:
             self._lay_head(world)
             arguments = ["cell", str(world.run), AGENT_CELL]
         watched = [str(world.run), f"/tmp/ptb-{os.getuid()}", tempfile.gettempdir() + "/ptb-"]
-        step = 0 if guardian is not None else point.step
-        argv = [sys.executable, "-m", "tests.survival.doomed", str(step), str(trail), *watched]
+        step = "0" if guardian is not None else point.step
+        argv = [sys.executable, "-m", "tests.survival.doomed", step, str(trail), *watched]
         with (world.folder / "doomed.log").open("wb") as log:
             done = subprocess.run(
                 [*argv, "--", *arguments],
@@ -145,7 +146,7 @@ class Sweep:
         point.died = trail.exists()
         if point.died:
             point.what = trail.read_text("utf-8").replace(str(world.folder), "")
-        point.stage = _stage(world)
+        point.stage = _stage(world) if guardian is None else doom["stage"]
         killed = done.returncode == -signal.SIGKILL
         if not (killed if guardian is None and point.died else done.returncode == 0):
             words = (world.folder / "doomed.log").read_text("utf-8", "replace")[-500:]
@@ -173,7 +174,7 @@ class Sweep:
         with ThreadPoolExecutor(jobs) as pool:
             while True:
                 chunk = list(itertools.islice(steps, jobs))
-                found = list(pool.map(lambda step: self.point(victim, step), chunk))
+                found = list(pool.map(lambda step: self.point(victim, str(step)), chunk))
                 yield from (point for point in found if point.died or point.faults)
                 if not all(point.died for point in found) or chunk[-1] > MOST_STEPS:
                     return
@@ -191,7 +192,7 @@ def describe(point: Point) -> str:
     lines = [
         f"FAILED {point.victim} before step {point.step} ({point.stage}): {point.what}",
         f"  again: python -m tests.survival.crash_points --victim {point.victim} "
-        f"--first {point.step} --one",
+        f"--one '{point.step}'",
         *(f"  FAULT {fault}" for fault in point.faults),
         *(f"  | {line}" for line in point.journal.splitlines()),
     ]
@@ -218,7 +219,7 @@ def main() -> int:
     parser.add_argument("--isolation", choices=("bwrap", "none"), default="bwrap")
     parser.add_argument("--first", type=int, default=1, help="the first step to die before")
     parser.add_argument("--every", type=int, default=1, help="take every N-th step alone")
-    parser.add_argument("--one", action="store_true", help="the first step alone")
+    parser.add_argument("--one", metavar="STEP", help="this step alone: N, or N:TEXT")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ptb-survival-"))
@@ -227,13 +228,16 @@ def main() -> int:
     points = []
     for victim in options.victim or VICTIMS:
         found = sweep.points(victim, options.first, options.every, options.jobs)
-        for point in [sweep.point(victim, options.first)] if options.one else found:
+        for point in [sweep.point(victim, options.one)] if options.one else found:
             points.append(point)
             if point.faults:
                 print(describe(point), file=sys.stderr, flush=True)
     print(table(points))
     print(f"{len(points)} points, {options.isolation}: {time.monotonic() - began:.0f} s")
-    failed = any(point.faults for point in points)
+    failed = any(point.faults for point in points) or not points
+    for victim in set(options.victim or VICTIMS) - {point.victim for point in points}:
+        print(f"FAILED {victim}: it never died", file=sys.stderr)
+        failed = True
     if not failed:
         shutil.rmtree(folder, ignore_errors=True)
     return 1 if failed else 0

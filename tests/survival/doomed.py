@@ -1,9 +1,10 @@
-"""``python -m tests.survival.doomed STEPS TRAIL WATCHED... -- PTB ARGUMENTS``: die at one step.
+"""``python -m tests.survival.doomed STEP TRAIL WATCHED... -- PTB ARGUMENTS``: die at one step.
 
-Runs the command line and kills its own process with SIGKILL just before its STEPS-th *durable
+Runs the command line and kills its own process with SIGKILL just before its STEP-th *durable
 step*: any change of a file or folder below a watched path, the start of a process, a connection.
-Python's audit hooks announce these before they happen, whichever module does them. STEPS 0 dooms
-nobody. What the step was is written to TRAIL.
+Python's audit hooks announce these before they happen, whichever module does them. STEP ``N:TEXT``
+is the N-th of the steps whose description holds TEXT; 0 dooms nobody. What the step was is
+written to TRAIL.
 
 With ``PTB_SURVIVAL_DOOMED_GUARDIAN`` the sessions' guardians are started through
 ``doomed_guardian.py``, which does the same to one of them.
@@ -37,17 +38,18 @@ STARTS = frozenset({"subprocess.Popen", "os.posix_spawn"})
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-def die_before(step: int, watched: tuple[str, ...], trail: Path) -> Callable[..., None]:
-    """Return an audit hook that kills this process before its ``step``-th durable step."""
-    count = 0
+def die_before(step: str, watched: tuple[str, ...], trail: Path) -> Callable[..., None]:
+    """Return an audit hook that kills this process before the durable step ``step``."""
+    number, _, text = step.partition(":")
+    wanted, count = int(number), 0
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal count
         place = _step(event, arguments, watched)
-        if place is None or count < 0:
+        if place is None or count < 0 or text not in f"{event} {place}":
             return
         count += 1
-        if count == step:
+        if count == wanted:
             count = -1
             trail.write_text(f"{event} {place}", "utf-8")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -101,7 +103,7 @@ def main() -> int:
     step, trail, *watched = sys.argv[1:separator]
     if "PTB_SURVIVAL_DOOMED_GUARDIAN" in os.environ:
         _doom_guardians(Path(__file__).with_name("doomed_guardian.py"))
-    sys.addaudithook(die_before(int(step), tuple(watched), Path(trail)))
+    sys.addaudithook(die_before(step, tuple(watched), Path(trail)))
     return command_line(sys.argv[separator + 1 :])
 
 
