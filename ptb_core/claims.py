@@ -5,7 +5,7 @@ is the *fencing number* that every marker of that supervisor carries. Taking ove
 the next number, which exactly one contender can do (:func:`ptb_core.atomic.create_exclusive`).
 
 A holder is dead when its process is gone (same host and boot), or when its heartbeat file has not
-been touched for :data:`LEASE_S` seconds by the *file server's* clock (other host).
+been touched for :data:`LEASE_S` seconds by the *file server's* clock (other host or container).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgspec
 
 from ptb_core.atomic import create_exclusive
 from ptb_core.errors import ClaimLostError
-from ptb_core.processes import boot_id, is_same_process, process_start_time
+from ptb_core.processes import boot_id, is_same_process, pid_namespace, process_start_time
 
 LEASE_S = 120.0
 HEARTBEAT_S = 10.0
@@ -39,6 +39,8 @@ class Claim:
         pid: Process id of the holder.
         started: Start time of that process in clock ticks since boot, against pid reuse.
         token: Random, to recognise one's own claim.
+        namespace: Where its process id means something: containers of one host may share name
+            and boot, and do not see each other's processes. Empty when not known.
     """
 
     number: int
@@ -47,6 +49,7 @@ class Claim:
     pid: int
     started: int
     token: str
+    namespace: str = ""
 
 
 class HeldClaim:
@@ -117,17 +120,29 @@ def latest_claim(folder: Path) -> Claim | None:
         return None
     if not numbers:
         return None
-    content = _claim_file(folder, max(numbers)).read_bytes()
-    return msgspec.json.decode(content, type=Claim)
+    number = max(numbers)
+    try:
+        return msgspec.json.decode(_claim_file(folder, number).read_bytes(), type=Claim)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _unreadable(number)
 
 
 def is_alive(folder: Path, claim: Claim) -> bool:
     """Return True while the holder of a claim works on the cell."""
     if (folder / f"{claim.number:06}.released").exists():
         return False
-    if claim.host == socket.gethostname() and claim.boot == boot_id():
+    here = (socket.gethostname(), boot_id(), pid_namespace())
+    if (claim.host, claim.boot, claim.namespace or here[2]) == here:
         return is_same_process(claim.pid, claim.started)
     return _heartbeat_age_s(folder, claim) < LEASE_S
+
+
+def _unreadable(number: int) -> Claim:
+    """A claim that a failing disk has damaged: its number counts, its holder is nobody known.
+
+    Only the heartbeat can say whether the holder lives.
+    """
+    return Claim(number=number, host="(unreadable)", boot="", pid=0, started=0, token="")
 
 
 def _own_claim(number: int) -> Claim:
@@ -139,6 +154,7 @@ def _own_claim(number: int) -> Claim:
         pid=pid,
         started=process_start_time(pid) or 0,
         token=secrets.token_hex(8),
+        namespace=pid_namespace(),
     )
 
 
@@ -152,10 +168,10 @@ def _heartbeat(folder: Path, claim: Claim) -> Path:
 
 def _heartbeat_age_s(folder: Path, claim: Claim) -> float:
     """Age of the heartbeat by the file server's clock: compared with a file touched just now."""
-    probe = folder / f".probe-{secrets.token_hex(4)}"
-    probe.touch()
+    probe = folder / f".probe-{secrets.token_hex(4)}.tmp"
     try:
-        now = probe.stat().st_mtime
+        with probe.open("wb") as stream:  # the holder may sweep it away meanwhile
+            now = os.fstat(stream.fileno()).st_mtime
     finally:
         probe.unlink(missing_ok=True)
     try:

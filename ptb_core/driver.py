@@ -49,10 +49,12 @@ class Pass:
     Attributes:
         jobs: Jobs that have not ended, submitted by this driver or an earlier one, by cell.
         submitted: How often this driver has submitted each cell.
+        failures: When the record of a failure was made that a cell had when it was submitted.
     """
 
     jobs: dict[str, JobHandle] = field(default_factory=dict)
     submitted: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, float] = field(default_factory=dict)
 
 
 class RunCancelledError(PtbError):
@@ -116,8 +118,7 @@ def _drive(
     executor = catalogue.executor(run.plan.executor.name)
     state = Pass(jobs=_known_jobs(run_folder))
     run_watch = RunWatch(run_folder, cells)
-    if run_folder.cancelled.exists():
-        run_folder.cancelled.unlink()
+    run_folder.cancelled.unlink(missing_ok=True)
     while True:
         if run_folder.cancelled.exists():
             raise RunCancelledError(
@@ -127,13 +128,15 @@ def _drive(
         statuses = run_watch.look(running)
         watch(statuses)
         busy = {s.cell.id for s in statuses if _is_busy(s, running)}
-        waiting = [s.cell for s in statuses if _is_waiting(s, state) and s.cell.id not in busy]
+        waiting = [s for s in statuses if _is_waiting(s, state) and s.cell.id not in busy]
         if not busy and not waiting:
             return all(s.is_complete for s in statuses)
         slots = executor.slots(run.plan.executor.settings)
         free = len(waiting) if slots is None else max(0, slots - len(busy))
-        for cell in waiting[:free]:
-            _submit(run_folder, run, executor, cell, state)
+        for status in waiting[:free]:
+            if status.record is not None:
+                state.failures[status.cell.id] = status.record.created_unix_s
+            _submit(run_folder, run, executor, status.cell, state)
         time.sleep(POLL_S)
 
 
@@ -150,9 +153,14 @@ def _is_busy(status: CellStatus, running: set[str]) -> bool:
 
 
 def _is_waiting(status: CellStatus, state: Pass) -> bool:
-    """A cell that is not done waits, unless it failed here or its supervisors keep dying."""
+    """A cell that is not done waits, unless it failed here or its supervisors keep dying.
+
+    The record of an earlier failure is still there when a supervisor dies that was to try again.
+    """
     submitted = state.submitted.get(status.cell.id, 0)
-    failed_here = submitted > 0 and status.stage == "failed"
+    failure = status.record.created_unix_s if status.record is not None else None
+    is_new = failure != state.failures.get(status.cell.id)
+    failed_here = submitted > 0 and status.stage == "failed" and is_new
     return not status.is_recorded and not failed_here and submitted < SUPERVISORS
 
 

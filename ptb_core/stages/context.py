@@ -196,8 +196,12 @@ class StageContext:
         )
 
     def raise_if_stopping(self) -> None:
-        """Raise CellStoppedError when the supervisor was asked to stop."""
-        if self.stopping.is_set():
+        """Raise CellStoppedError when the supervisor was asked to stop, or the run cancelled.
+
+        A supervisor whose command line was killed before it could note the job is reached by
+        ``ptb cancel`` through the run folder alone.
+        """
+        if self.stopping.is_set() or self.run_folder.cancelled.exists():
             raise CellStoppedError(f"{self.cell.id} was stopped; `ptb run` continues it")
 
 

@@ -104,7 +104,11 @@ def _open(context: StageContext, checkpoint: Path) -> Session:
             settings=plan.sandbox.settings,
         )
     )
-    write_json(_live(context), session.handle)
+    try:
+        write_json(_live(context), session.handle)
+    except BaseException:
+        session.close()
+        raise
     return session
 
 
@@ -168,6 +172,7 @@ def _progress(context: StageContext) -> Callable[[int, int], None]:
         nonlocal last
         context.raise_if_stopping()
         if time.monotonic() - last > 1.0 or done == total:
+            context.check_claim()  # a successor may be appending to the same log
             last = time.monotonic()
             write_json(path, {"done": done, "total": total})
 

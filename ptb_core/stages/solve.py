@@ -97,10 +97,24 @@ def find_live(attempt_dir: Path) -> LiveAgent | None:
 def _attach(context: StageContext, live: LiveAgent) -> tuple[Session, LiveAgent]:
     session = context.catalogue.sandbox(context.run.plan.sandbox.name).attach(live.session)
     if live.process is None:
-        session.close()
-        raise SandboxLostError("the supervisor died before the agent was started")
+        live = _adopt(context, session, live)
     context.note("solve", "attached to the agent that was already running")
     return session, live
+
+
+def _adopt(context: StageContext, session: Session, live: LiveAgent) -> LiveAgent:
+    """Find the agent of a supervisor that died just when it started it.
+
+    Raises:
+        SandboxLostError: If it had not been started; the session is then ended.
+    """
+    started = session.processes()
+    if not started:
+        session.close()
+        raise SandboxLostError("the supervisor died before the agent was started")
+    live = replace(live, process=started[0])
+    write_json(context.attempt_dir / "live.json", live)
+    return live
 
 
 def _begin(context: StageContext) -> tuple[Session, LiveAgent]:
@@ -242,11 +256,17 @@ def _conclude(
 
 
 def _keep_other_places(context: StageContext, session: Session) -> None:
-    """Keep what the agent wrote outside its workspace: it is evidence, too."""
+    """Keep what the agent wrote outside its workspace: it is evidence, too.
+
+    What an earlier supervisor has kept whole stays: it may have died while it removed the place.
+    """
     for name, place in session.writable_places().items():
         target = context.attempt_dir / OUTSIDE_WORKSPACE / name
-        shutil.rmtree(target, ignore_errors=True)
-        collect_workspace(place, target, SUBMISSION)
+        partial = target.with_name(f".{name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        if not target.exists():
+            collect_workspace(place, partial, SUBMISSION)
+            partial.rename(target)
 
 
 def classify(
