@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -25,11 +26,14 @@ import msgspec
 
 from ptb_core.atomic import create_exclusive, is_temporary
 from ptb_core.canonical import short_hash
+from ptb_core.damage import other_version, unreadable
 from ptb_core.errors import RecordError, UsageError
 from ptb_core.plan.model import Plan
 from ptb_core.specs import CellSpec, JsonValue
 
 RUN_VERSION = 1
+HEAD_REMEDY = "restore it from a copy, the cells' records are intact"
+CELL_ID = re.compile(r"[^./\0][^/\0]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +152,8 @@ class RunFolder:
             raise UsageError(
                 f"{self.path} is no run folder: it has no run.json; `ptb run --plan PLAN` makes one"
             ) from None
+        except OSError as error:
+            raise unreadable(self.head, error, HEAD_REMEDY) from error
         return _decode_head(self.head, content)
 
     def _existing(self, wanted: Run) -> Run:
@@ -218,6 +224,12 @@ class CellFolder:
         return sorted(int(p.name.removeprefix("attempt-")) for p in folders if p.is_dir())
 
 
+def run_path_of(marker: Path) -> Path:
+    """Return the run folder that a stage's marker lies in."""
+    stages = next(folder for folder in marker.parents if folder.name == "stages")
+    return stages.parents[2]
+
+
 def plan_id(plan: Plan) -> str:
     """Return the hash of a plan's content; files that agents name count by their content."""
     content = msgspec.to_builtins(plan)
@@ -233,12 +245,21 @@ def _decode_head(path: Path, content: bytes) -> Run:
     try:
         version = msgspec.json.decode(content)["schema_version"]
         if version != RUN_VERSION:
-            raise RecordError(
-                f"{path}: schema_version {version}; this version of ptb reads {RUN_VERSION}; "
-                "use the version that wrote it"
-            )
-        return msgspec.json.decode(content, type=Run)
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise RecordError(
-            f"{path} is damaged ({error}); restore it from a copy, the cells' records are intact"
-        ) from error
+            raise other_version(path, version, RUN_VERSION)
+        return _sound(msgspec.json.decode(content, type=Run))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(f"{path} is damaged ({error}); {HEAD_REMEDY}") from error
+    except (KeyError, TypeError) as error:
+        raise RecordError(f"{path} is damaged (it has no schema_version); {HEAD_REMEDY}") from error
+
+
+def _sound(run: Run) -> Run:
+    """Make sure that no cell's id leads out of the run folder.
+
+    Raises:
+        msgspec.ValidationError: If one does.
+    """
+    for cell in run.cells:
+        if not CELL_ID.fullmatch(cell.id):
+            raise msgspec.ValidationError(f"{cell.id[:60]!r} is no id of a cell")
+    return run

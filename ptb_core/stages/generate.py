@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -28,10 +29,19 @@ from ptb_core.interfaces import Endpoint, ServeRequest, Session
 from ptb_core.sandboxing import Mount, SandboxRequest, SessionHandle
 from ptb_core.specs import JsonValue
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
+from ptb_core.stages.live import read_live
 from ptb_core.stages.prepare import data_dir_of
 
 LIMIT_HOURS = 8.0
 """Longest generation. Source: the published evaluation allows 8 hours per try."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveServer:
+    """What is needed to end the server of a dead supervisor; ``live.json`` of the stage."""
+
+    session: SessionHandle
+    folder: str
 
 
 def generate(context: StageContext) -> Generated:
@@ -97,15 +107,17 @@ def _open(context: StageContext, checkpoint: Path) -> Session:
             settings=plan.sandbox.settings,
         )
     )
-    write_json(_live(context), session.handle)
+    live = LiveServer(session=session.handle, folder=str(_live(context).parent))
+    write_json(_live(context), live)
     return session
 
 
 def _end_earlier_session(context: StageContext) -> None:
     """End the server that a dead supervisor left behind; its completions are in the log."""
-    if not _live(context).exists():
+    live = read_live(_live(context), LiveServer, "server")
+    if live is None:
         return
-    handle = msgspec.json.decode(_live(context).read_bytes(), type=SessionHandle)
+    handle = live.session
     try:
         context.catalogue.sandbox(handle.sandbox).attach(handle).close()
     except SandboxLostError:
