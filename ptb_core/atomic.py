@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         _write_whole(temporary, content, path)
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
     sync_folder(path.parent)
 
@@ -51,7 +52,7 @@ def create_exclusive(path: Path, content: bytes) -> bool:
     except FileExistsError:
         return False
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
     sync_folder(path.parent)
     return True
 
@@ -84,6 +85,11 @@ def sync_folder(folder: Path) -> None:
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+
+
+def _remove(temporary: Path) -> None:
+    with contextlib.suppress(OSError):  # what went wrong before is worth more
+        temporary.unlink(missing_ok=True)
 
 
 def _write_whole(temporary: Path, content: bytes, path: Path) -> None:

@@ -211,11 +211,14 @@ def _heartbeat(folder: Path, claim: Claim) -> Path:
 def _heartbeat_age_s(folder: Path, claim: Claim) -> float:
     """Age of the heartbeat by the file server's clock: compared with a file touched just now."""
     probe = folder / f".probe-{secrets.token_hex(4)}"
-    probe.touch()
     try:
+        probe.touch()
         now = probe.stat().st_mtime
+    except OSError:  # where nothing can be written nothing can be taken over: only looked at
+        now = time.time()
     finally:
-        probe.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
     return now - _last_beat(folder, claim)
 
 

@@ -162,7 +162,7 @@ class RunFolder:
             raise UsageError(
                 f"{self.path} belongs to plan {found.plan.name!r} ({found.plan_id}), not to "
                 f"{wanted.plan.name!r} ({wanted.plan_id}) as it stands now; a run keeps its plan: "
-                "name another folder with --run-dir, or restore the plan and its programs"
+                "name another folder with --run-dir, or restore the plan, its programs and plugins"
             )
         return found
 

@@ -171,7 +171,10 @@ def _earlier(context: StageContext) -> tuple[EarlierRecord, ...]:
 
 
 def attempts(events: tuple[Event, ...]) -> tuple[Attempt, ...]:
-    """Return all attempts at all stages in the order of their start."""
+    """Return all attempts at all stages in the order of their start.
+
+    None ends before it has begun, whatever was done to the clock meanwhile.
+    """
     found: dict[tuple[str, int], Attempt] = {}
     for event in events:
         key = (event.stage, event.attempt)
@@ -189,7 +192,7 @@ def attempts(events: tuple[Event, ...]) -> tuple[Attempt, ...]:
                 number=event.attempt,
                 outcome=event.event,
                 started_unix_s=found[key].started_unix_s,
-                ended_unix_s=event.unix_s,
+                ended_unix_s=max(event.unix_s, found[key].started_unix_s),
                 reason=event.text if event.event != "done" else "",
             )
     return tuple(attempt for attempt in found.values() if attempt.stage != "record")

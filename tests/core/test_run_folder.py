@@ -37,7 +37,7 @@ def test_another_plan_or_an_edited_program_is_refused(tmp_path: Path) -> None:
         folder.create(plan(tmp_path, repeats=2), {})
     (tmp_path / "agent.py").write_text("print('edited')", "utf-8")
     edited = load_plan(tmp_path / "plan.json", load_catalogue())
-    with pytest.raises(UsageError, match="restore the plan and its programs"):
+    with pytest.raises(UsageError, match="restore the plan, its programs and plugins"):
         folder.create(edited, {})
 
 

