@@ -91,7 +91,7 @@ def test_the_message_about_another_plan_names_both(tmp_path: Path) -> None:
     )
     assert str(caught.value).endswith(
         ") as it stands now; a run keeps its plan: name another folder with --run-dir, or restore "
-        "the plan and its programs"
+        "the plan, its programs and plugins"
     )
 
 
