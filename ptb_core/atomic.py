@@ -5,6 +5,7 @@ A writer that is killed may leave its temporary file, named so that :func:`sweep
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -26,7 +27,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         _write_whole(temporary, content, path)
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
     sync_folder(path.parent)
 
@@ -60,7 +61,7 @@ def create_exclusive(path: Path, content: bytes) -> bool:
             raise
         return False
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
     sync_folder(path.parent)
     return True
 
@@ -106,6 +107,11 @@ def sync_folder(folder: Path) -> None:
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+
+
+def _remove(temporary: Path) -> None:
+    with contextlib.suppress(OSError):  # what went wrong before is worth more
+        temporary.unlink(missing_ok=True)
 
 
 def _write_whole(temporary: Path, content: bytes, path: Path) -> None:

@@ -16,6 +16,7 @@ from textwrap import indent
 import msgspec
 
 from ptb_core.catalogue import Catalogue
+from ptb_core.copies import is_copy
 from ptb_core.disk_faults import naming_disk_faults
 from ptb_core.errors import PluginError, PtbError
 from ptb_core.interfaces import CellCommand, Executor, JobHandle, Resources
@@ -35,11 +36,12 @@ EVALUATION_HOURS = 9.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One line of ``jobs.jsonl``: which job was submitted for which cell."""
+    """One line of ``jobs.jsonl``: which job was submitted for which cell, from which folder."""
 
     cell: str
     handle: JobHandle
     submitted_unix_s: float
+    folder: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -176,7 +178,8 @@ def _submit(
     )
     state.submitted[cell.id] = state.submitted.get(cell.id, 0) + 1
     state.jobs[cell.id] = handle
-    job = Job(cell=cell.id, handle=handle, submitted_unix_s=time.time())
+    here = str(run_folder.path)
+    job = Job(cell=cell.id, handle=handle, submitted_unix_s=time.time(), folder=here)
     append_line(run_folder.jobs, msgspec.json.encode(job))
 
 
@@ -213,6 +216,10 @@ def cancel(run_folder: RunFolder, run: Run, catalogue: Catalogue) -> int:
 
 
 def _known_jobs(run_folder: RunFolder) -> dict[str, JobHandle]:
-    """Return the last job submitted for each cell; torn or damaged lines are skipped."""
+    """Return the last job submitted for each cell.
+
+    Torn or damaged lines are skipped, and those of the folder that this one is a copy of.
+    """
     jobs = read_lines(run_folder.jobs, Job, "the list of submitted jobs")
-    return {job.cell: job.handle for job in jobs}
+    here = run_folder.path
+    return {job.cell: job.handle for job in jobs if not is_copy(job.folder, here)}

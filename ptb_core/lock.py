@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,6 +119,7 @@ def _provenance(catalogue: Catalogue, kind: Kind, name: str) -> JsonValue:
         return None
 
 
+@cache
 def _version(name: str) -> str | None:
     try:
         return metadata.version(name)

@@ -27,10 +27,11 @@ import msgspec
 
 from ptb_core.atomic import create_exclusive, is_temporary, sweep
 from ptb_core.canonical import short_hash
+from ptb_core.damage import unreadable
 from ptb_core.errors import UsageError
 from ptb_core.plan.model import Plan
+from ptb_core.run_head import HEAD_REMEDY, decode_head, encode_head
 from ptb_core.run_head import Run as Run
-from ptb_core.run_head import decode_head, encode_head
 from ptb_core.specs import JsonValue
 
 
@@ -118,6 +119,8 @@ class RunFolder:
             raise UsageError(
                 f"{self.path} is no run folder: it has no run.json; `ptb run --plan PLAN` makes one"
             ) from None
+        except OSError as error:
+            raise unreadable(self.head, error, HEAD_REMEDY) from error
         return decode_head(self.head, content)
 
     def _existing(self, wanted: Run) -> Run:
@@ -126,7 +129,7 @@ class RunFolder:
             raise UsageError(
                 f"{self.path} belongs to plan {found.plan.name!r} ({found.plan_id}), not to "
                 f"{wanted.plan.name!r} ({wanted.plan_id}) as it stands now; a run keeps its plan: "
-                "name another folder with --run-dir, or restore the plan and its programs"
+                "name another folder with --run-dir, or restore the plan, its programs and plugins"
             )
         return found
 
@@ -206,6 +209,12 @@ class CellFolder:
         """Numbers of the attempts that were begun, in order."""
         folders = self.stage(stage).glob("attempt-*")
         return sorted(int(p.name.removeprefix("attempt-")) for p in folders if p.is_dir())
+
+
+def run_path_of(marker: Path) -> Path:
+    """Return the run folder that a stage's marker lies in."""
+    stages = next(folder for folder in marker.parents if folder.name == "stages")
+    return stages.parents[2]
 
 
 def plan_id(plan: Plan) -> str:

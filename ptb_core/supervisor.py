@@ -10,24 +10,26 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
-from ptb_core.atomic import write_json
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.claims import HeldClaim, take_claim
 from ptb_core.disk_faults import disk_fault, naming_disk_faults
 from ptb_core.errors import ClaimLostError, PtbError, RecordError, UsageError
 from ptb_core.journal import EventName, append_event, last_events, read_events
-from ptb_core.json_codec import to_builtins
 from ptb_core.redo_request import abandon_redo, finish_redo, read_redo
 from ptb_core.retention.apply import retain_after_record
 from ptb_core.run_folder import Run, RunFolder
-from ptb_core.specs import CellSpec, JsonValue
-from ptb_core.stages.context import CellStoppedError, StageContext, read_marker_head
+from ptb_core.specs import CellSpec
+from ptb_core.stages.context import (
+    CellStoppedError,
+    StageContext,
+    read_marker_head,
+    write_marker,
+)
 from ptb_core.stages.generate import generate
 from ptb_core.stages.judge import judge
 from ptb_core.stages.prepare import prepare
@@ -206,16 +208,7 @@ class CellRun:
 
     def _finish(self, stage: Stage, context: StageContext, result: object) -> None:
         self._held.check()
-        head: dict[str, JsonValue] = {
-            "schema_version": 1,
-            "stage": stage.name,
-            "attempt": context.attempt,
-            "fence": context.fence,
-            "finished_unix_s": time.time(),
-            "result": to_builtins(result),
-        }
-        write_json(self._folder.attempt_marker(stage.name, context.attempt), head)
-        write_json(self._folder.marker(stage.name), head)
+        write_marker(context, stage.name, result)
         self._event("done", context, stage, "")
 
     def _give_up(self, context: StageContext, stage: Stage, error: Exception) -> None:

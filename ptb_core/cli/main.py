@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -182,8 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except OSError as error:
         _show_traceback(arguments)
-        place = f"{error.filename}: " if error.filename else ""
-        click.echo(f"ptb: {place}{error.strerror or error}", err=True)
+        click.echo(f"ptb: {_os_words(error)}", err=True)
         return EXIT_FAILED
     except Exception as error:
         _show_traceback(arguments)
@@ -214,6 +214,15 @@ def _show_traceback(arguments: Sequence[str]) -> None:
         import traceback
 
         traceback.print_exc()
+
+
+def _os_words(error: OSError) -> str:
+    from ptb_core.disk_faults import describe_fault, disk_fault
+
+    if disk_fault(error) is error and error.filename:
+        return describe_fault(error, Path(os.fsdecode(error.filename)))
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}"
 
 
 def _silence_stdout() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.sandboxing import Mount, SandboxRequest, SessionHandle
 from ptb_core.specs import JsonValue
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
+from ptb_core.stages.live import read_live
 from ptb_core.stages.prepare import data_dir_of, hidden_paths
 
 if TYPE_CHECKING:
@@ -33,6 +35,14 @@ if TYPE_CHECKING:
 
 LIMIT_HOURS = 8.0
 """Longest generation. Source: the published evaluation allows 8 hours per try."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveServer:
+    """What is needed to end the server of a dead supervisor; ``live.json`` of the stage."""
+
+    session: SessionHandle
+    folder: str
 
 
 def generate(context: StageContext) -> Generated:
@@ -104,8 +114,9 @@ def _open(context: StageContext, checkpoint: Path) -> Session:
             settings=plan.sandbox.settings,
         )
     )
+    live = LiveServer(session=session.handle, folder=str(_live(context).parent))
     try:
-        write_json(_live(context), session.handle)
+        write_json(_live(context), live)
     except BaseException:
         session.close()
         raise
@@ -114,9 +125,10 @@ def _open(context: StageContext, checkpoint: Path) -> Session:
 
 def _end_earlier_session(context: StageContext) -> None:
     """End the server that a dead supervisor left behind; its completions are in the log."""
-    if not _live(context).exists():
+    live = read_live(_live(context), LiveServer, "server")
+    if live is None:
         return
-    handle = msgspec.json.decode(_live(context).read_bytes(), type=SessionHandle)
+    handle = live.session
     try:
         context.catalogue.sandbox(handle.sandbox).attach(handle).close()
     except SandboxLostError:

@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from ptb_core.canonical import short_hash
+from ptb_core.damage import read_stored
 from ptb_core.disk_faults import disk_fault
+from ptb_core.errors import RecordError
 from ptb_core.integrity import Evidence, Verdict, combine
 from ptb_core.retention.notes import omissions, refuse_removed_checkpoint
 from ptb_core.specs import ComponentChoice
@@ -76,10 +76,18 @@ def assemble_evidence(context: StageContext, neutral: Path) -> Evidence:
         base_model=prepared.base_model,
         harness=solved.harness,
         test_items=tuple(task.contamination_items(data_dir_of(prepared))),
-        trace=msgspec.json.decode(solved.trace.read_bytes(), type=Trace),
+        trace=_trace(solved.trace),
         declared_template=Path(model.chat_template).read_text("utf-8"),
         omitted={**sealed.omitted, **omissions(context.folder)},
     )
+
+
+def _trace(path: Path) -> Trace:
+    remedy = "restore it from a copy: the agent's own story cannot be told again"
+    trace = read_stored(path, Trace, remedy)
+    if trace is None:
+        raise RecordError(f"{path} is gone; {remedy}")
+    return trace
 
 
 def _linked(link: Path, target: Path) -> Path:

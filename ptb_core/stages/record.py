@@ -178,6 +178,8 @@ def _earlier(context: StageContext) -> tuple[EarlierRecord, ...]:
 def attempts(events: tuple[Event, ...], heads: Iterable[MarkerHead] = ()) -> tuple[Attempt, ...]:
     """Return all attempts at all stages in the order of their start.
 
+    None ends before it has begun, whatever was done to the clock meanwhile.
+
     Args:
         events: The cell's journal.
         heads: The stages' markers. What has a marker is done, also when its supervisor was
@@ -204,7 +206,7 @@ def _attempt(
         number=number,
         outcome=_outcome(last),
         started_unix_s=started_unix_s,
-        ended_unix_s=None if is_open else last.unix_s,
+        ended_unix_s=None if is_open else max(last.unix_s, started_unix_s),
         reason=last.text if last.event in ("failed", "abandoned") else "",
     )
 
@@ -258,12 +260,18 @@ def _facts(story: Story) -> dict[str, SandboxFacts]:
 
 
 def _lock(context: StageContext, story: Story) -> dict[str, JsonValue]:
-    """Versions are those of the machine that wrote the record; all stages ran on one host."""
+    """Versions are those of the machine that wrote the record; all stages ran on one host.
+
+    ``other_software`` names the stages that another version of anything has done, and which.
+    """
+    software = lock.software()
+    components = dict(lock.components(context.catalogue, context.run, context.cell))
     prepared, solved, sealed = story.prepared, story.solved, story.sealed
     return {
-        "software": lock.software(),
+        "software": software,
         "machine": lock.machine(),
-        "components": dict(lock.components(context.catalogue, context.run, context.cell)),
+        "components": components,
+        "other_software": _other_software(context, software, components),
         "plan_id": context.run.plan_id,
         "run_id": context.run.run_id,
         "model_revision": prepared.model_revision if prepared else None,
@@ -273,3 +281,24 @@ def _lock(context: StageContext, story: Story) -> dict[str, JsonValue]:
         "submission_notes": list(sealed.notes) if sealed else [],
         "seed": context.cell.seed,
     }
+
+
+def _other_software(
+    context: StageContext, software: JsonValue, components: JsonValue
+) -> dict[str, JsonValue]:
+    """Return what did those earlier stages that the present versions did not do.
+
+    None for a stage whose marker does not say.
+    """
+    others: dict[str, JsonValue] = {}
+    for stage in ("prepare", "solve", "seal", "generate", "score", "judge"):
+        try:
+            head = read_marker_head(context.folder.marker(stage))
+        except RecordError:  # the story says so
+            continue
+        if head is None:
+            continue
+        noted = {"software": dict(head.software), "components": dict(head.components)}
+        if noted != {"software": software, "components": components}:
+            others[stage] = noted if head.software else None
+    return others

@@ -20,7 +20,6 @@ from ptb_core.evaluation.workspace import lay_harness
 from ptb_core.evidence import collect_workspace
 from ptb_core.integrity import HarnessFile
 from ptb_core.interfaces import CellContext, Scaffold, Session
-from ptb_core.json_codec import from_json
 from ptb_core.prompt import render_prompt
 from ptb_core.records import Solve
 from ptb_core.sandboxing import (
@@ -33,6 +32,7 @@ from ptb_core.sandboxing import (
 )
 from ptb_core.specs import AgentSpec
 from ptb_core.stages.context import Prepared, Solved, StageContext
+from ptb_core.stages.live import read_live
 from ptb_core.stages.prepare import data_dir_of, hidden_paths
 from ptb_core.traces import OutcomeKind, Trace
 
@@ -52,6 +52,7 @@ class LiveAgent:
     deadline_unix_s: float
     harness: tuple[HarnessFile, ...]
     prompt: str
+    folder: str = ""
 
 
 def solve(context: StageContext) -> Solved:
@@ -87,11 +88,12 @@ def _follow(context: StageContext, session: Session, live: LiveAgent) -> Solved:
 
 
 def find_live(attempt_dir: Path) -> LiveAgent | None:
-    """Return the agent that an earlier supervisor started in this attempt, if it did."""
-    path = attempt_dir / "live.json"
-    if not path.exists():
-        return None
-    return from_json(path.read_bytes(), LiveAgent)
+    """Return the agent that an earlier supervisor started in this attempt, if it did.
+
+    Raises:
+        RecordError: If what it left is damaged.
+    """
+    return read_live(attempt_dir / "live.json", LiveAgent, "agent")
 
 
 def _attach(context: StageContext, live: LiveAgent) -> tuple[Session, LiveAgent]:
@@ -185,6 +187,7 @@ def _start(
         deadline_unix_s=deadline,
         harness=harness,
         prompt=prompt,
+        folder=str(context.attempt_dir),
     )
     write_json(context.attempt_dir / "live.json", live)
     command = _scaffold(context).start(

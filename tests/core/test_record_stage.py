@@ -149,6 +149,7 @@ def test_the_lock_says_what_would_repeat_the_cell(run_folder: RunFolder) -> None
         "run_id": here.run.run_id,
         "model_revision": "abc",
         "data": {"test": "r1"},
+        "other_software": {},
         "prompt_sha256": "p" * 64,
         "submission": ["d" * 64 + "  config.json"],
         "submission_notes": ["merged"],

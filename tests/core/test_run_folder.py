@@ -38,7 +38,7 @@ def test_another_plan_or_an_edited_program_is_refused(tmp_path: Path) -> None:
         folder.create(plan(tmp_path, repeats=2), {})
     (tmp_path / "agent.py").write_text("print('edited')", "utf-8")
     edited = load_plan(tmp_path / "plan.json", load_catalogue())
-    with pytest.raises(UsageError, match="restore the plan and its programs"):
+    with pytest.raises(UsageError, match="restore the plan, its programs and plugins"):
         folder.create(edited, {})
 
 
@@ -92,7 +92,7 @@ def test_the_message_about_another_plan_names_both(tmp_path: Path) -> None:
     )
     assert str(caught.value).endswith(
         ") as it stands now; a run keeps its plan: name another folder with --run-dir, or restore "
-        "the plan and its programs"
+        "the plan, its programs and plugins"
     )
 
 

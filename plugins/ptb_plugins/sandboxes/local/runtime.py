@@ -75,6 +75,23 @@ def identity() -> dict[str, object]:
     return {"pid": me.pid, "start": me.start, "boot_id": boot_id(), "namespace": namespace}
 
 
+def end_lost(name: str, control: Path) -> None:
+    """Kill and forget a session whose control folder is gone, such as in a run that was moved.
+
+    Nobody could learn any more what it did, and its guardian could not seal it.
+
+    Args:
+        name: The session's name.
+        control: Where its control folder was; a later session of that name is left alone.
+    """
+    with _locked() as base:
+        folder = base / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        holder = read_json(folder / "session.json")
+        if holder is not None and holder["control"] == str(control):
+            kill_survivors(control, str(holder["mark"]))
+            shutil.rmtree(folder)
+
+
 def guardian_lives(control: Path) -> bool | None:
     """Return whether a session's guardian lives and can run; None when none ever started."""
     identity = read_json(control / "guardian.json")

@@ -37,6 +37,7 @@ from ptb_plugins.sandboxes.local.opening import OpenedSession
 from ptb_plugins.sandboxes.local.runtime import (
     CONTROL_SOCKET,
     SOCKETS,
+    end_lost,
     guardian_lives,
     release,
 )
@@ -323,8 +324,11 @@ def attach_session(sandbox: str, handle: SessionHandle) -> LocalSession:
     try:
         opened = msgspec.convert(json.loads((control / "session.json").read_bytes()), OpenedSession)
     except FileNotFoundError:
+        if host == here:
+            end_lost(handle.name, control)
         raise SandboxLostError(
-            f"sandbox local: session {handle.name!r} is lost: its control folder {control} is gone"
+            f"sandbox local: session {handle.name!r} is lost: its control folder {control} is gone,"
+            " as after moving a run folder; what ran inside was killed"
         ) from None
     session = LocalSession(sandbox, opened)
     try:
