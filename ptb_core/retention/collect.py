@@ -97,7 +97,7 @@ class Collector:
             folder = self._run_folder.cell(status.cell.id)
             if not folder.path.is_dir():
                 continue
-            if _is_held(folder):
+            if is_held(folder):
                 yield _busy(status.cell)
             else:
                 yield self._findings(status, decided.get(status.cell.id))
@@ -224,7 +224,8 @@ class Collector:
         return f"{self._by} (checkpoints {rule.checkpoints}, workspaces {rule.workspaces})"
 
 
-def _is_held(folder: CellFolder) -> bool:
+def is_held(folder: CellFolder) -> bool:
+    """Return True while somebody works on a cell."""
     claim = latest_claim(folder.claims)
     return claim is not None and is_alive(folder.claims, claim)
 
