@@ -23,7 +23,7 @@ from ptb_core.leaderboard.terminal import plain_text
 from ptb_core.plan.expand import Matrix, expand
 from ptb_core.plan.model import Budgets, Plan, SandboxChoice
 from ptb_core.records import Evaluation, Record, Solve
-from ptb_core.run_folder import Run
+from ptb_core.run_head import Run, encode_head
 from ptb_core.specs import AgentSpec, CellSpec, ComponentChoice, Condition, ProtocolSpec
 
 TASKS = tuple(f"task-{i}" for i in range(7))
@@ -94,7 +94,7 @@ def make_run(folder: Path, wanted: int) -> tuple[CellSpec, ...]:
         cells=cells,
     )
     run = Run(run_id="benchmark", created_unix_s=0.0, plan=plan, plan_id="p", software={})
-    (folder / "run.json").write_bytes(msgspec.json.encode(run))
+    (folder / "run.json").write_bytes(encode_head(run))
     for record in records(cells):
         path = folder / "cells" / record.cell.id
         path.mkdir(parents=True)

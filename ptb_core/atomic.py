@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from ptb_core.disk_faults import naming_file
 from ptb_core.json_codec import encodable, to_builtins
 
 
@@ -16,12 +17,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OSError: If it cannot be written; the old content is then intact.
     """
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+    temporary = _temporary(path)
     try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+        _write_whole(temporary, content, path)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -42,13 +40,13 @@ def create_exclusive(path: Path, content: bytes) -> bool:
 
     Returns:
         False if the file existed already.
+
+    Raises:
+        OSError: If it cannot be written; nothing is then left behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    temporary = _temporary(path)
     try:
+        _write_whole(temporary, content, path)
         os.link(temporary, path)
     except FileExistsError:
         return False
@@ -56,6 +54,21 @@ def create_exclusive(path: Path, content: bytes) -> bool:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
     return True
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all of it: a disk that fills up takes a part first and refuses the next write.
+
+    Raises:
+        OSError: If not all of it could be written.
+    """
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
+def is_temporary(path: Path) -> bool:
+    """Tell whether a file is what a writer of this module leaves that was killed half-way."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 def sync_folder(folder: Path) -> None:
@@ -67,3 +80,14 @@ def sync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(descriptor)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+
+
+def _write_whole(temporary: Path, content: bytes, path: Path) -> None:
+    with naming_file(path), temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())

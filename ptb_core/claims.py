@@ -10,6 +10,7 @@ been touched for :data:`LEASE_S` seconds by the *file server's* clock (other hos
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -78,7 +79,8 @@ class HeldClaim:
         """Stop the heartbeat and say that the holder left in order."""
         self._stopped.set()
         self._thread.join()
-        (self._folder / f"{self.claim.number:06}.released").touch()
+        with contextlib.suppress(OSError):  # on a full disk the end of the process says it, too
+            (self._folder / f"{self.claim.number:06}.released").touch()
 
     def _beat(self) -> None:
         while not self._stopped.wait(HEARTBEAT_S):

@@ -15,9 +15,10 @@ from pathlib import Path
 import msgspec
 
 from ptb_core.catalogue import Catalogue
+from ptb_core.disk_faults import naming_disk_faults
 from ptb_core.errors import PluginError, PtbError
 from ptb_core.interfaces import CellCommand, Executor, JobHandle, Resources
-from ptb_core.journal import append_line
+from ptb_core.journal import append_line, read_lines
 from ptb_core.plan import Plan
 from ptb_core.run_folder import Run, RunFolder
 from ptb_core.specs import CellSpec
@@ -74,7 +75,13 @@ def refuse_obstacles(plan: Plan) -> None:
         )
 
 
-def drive(run_folder: RunFolder, run: Run, catalogue: Catalogue, watch: Watcher) -> bool:
+def drive(
+    run_folder: RunFolder,
+    run: Run,
+    catalogue: Catalogue,
+    watch: Watcher,
+    only: frozenset[str] | None = None,
+) -> bool:
     """Run all cells that are not done and wait for them.
 
     Args:
@@ -82,14 +89,23 @@ def drive(run_folder: RunFolder, run: Run, catalogue: Catalogue, watch: Watcher)
         run: Its head.
         catalogue: Components.
         watch: Called about once a second with how every cell stands.
+        only: Ids of the cells to look at; None for all.
 
     Returns:
-        True when every cell is recorded and none counts as missing.
+        True when every one of them is recorded and none counts as missing.
 
     Raises:
         RunCancelledError: If ``ptb cancel`` was called on the run.
+        DiskFaultError: If the run folder's disk is full, read-only or failing; running cells go
+            on, and no new one is started.
     """
+    with naming_disk_faults("the run was left", run_folder.path):
+        return _drive(run_folder, run, catalogue, watch)
+
+
+def _drive(run_folder: RunFolder, run: Run, catalogue: Catalogue, watch: Watcher) -> bool:
     executor = catalogue.executor(run.plan.executor.name)
+    cells = [cell for cell in run.cells if only is None or cell.id in only]
     state = Pass(jobs=_known_jobs(run_folder))
     if run_folder.cancelled.exists():
         run_folder.cancelled.unlink()
@@ -99,7 +115,7 @@ def drive(run_folder: RunFolder, run: Run, catalogue: Catalogue, watch: Watcher)
                 f"{run_folder.path} was cancelled by `ptb cancel`; `ptb run` on it continues it"
             )
         running = _running(state, executor)  # before the statuses: what has ended left all it will
-        statuses = tuple(cell_status(run_folder, cell) for cell in run.cells)
+        statuses = tuple(cell_status(run_folder, cell) for cell in cells)
         watch(statuses)
         busy = [s for s in statuses if _is_busy(s, running)]
         waiting = [s.cell for s in statuses if _is_waiting(s, state) and s not in busy]
@@ -181,15 +197,5 @@ def cancel(run_folder: RunFolder, run: Run, catalogue: Catalogue) -> int:
 
 def _known_jobs(run_folder: RunFolder) -> dict[str, JobHandle]:
     """Return the last job submitted for each cell; torn or damaged lines are skipped."""
-    jobs: dict[str, JobHandle] = {}
-    try:
-        lines = run_folder.jobs.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return jobs
-    for line in lines:
-        try:
-            job = msgspec.json.decode(line, type=Job)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
-        jobs[job.cell] = job.handle
-    return jobs
+    jobs = read_lines(run_folder.jobs, Job, "the list of submitted jobs")
+    return {job.cell: job.handle for job in jobs}

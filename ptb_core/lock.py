@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ptb_core.errors import UsageError
 from ptb_core.specs import JsonValue
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ def machine() -> dict[str, JsonValue]:
 
 
 def components(catalogue: Catalogue, run: Run, cell: CellSpec) -> Mapping[str, JsonValue]:
-    """Return distribution, version and manifest digest of every component the cell used."""
+    """Return distribution, version and manifest digest of every component of the cell.
+
+    None for one that is not installed any more: a cell may be judged again without its scaffold.
+    """
     plan = run.plan
     used: list[tuple[Kind, str]] = [
         ("task", cell.task),
@@ -66,7 +70,7 @@ def components(catalogue: Catalogue, run: Run, cell: CellSpec) -> Mapping[str, J
     ]
     if cell.agent is not None:
         used.append(("scaffold", cell.agent.scaffold))
-    return {f"{kind}/{name}": catalogue.provenance(kind, name)._asdict() for kind, name in used}
+    return {f"{kind}/{name}": _provenance(catalogue, kind, name) for kind, name in used}
 
 
 def gpu_lines() -> list[str]:
@@ -86,6 +90,13 @@ def gpu_lines() -> list[str]:
     except (OSError, subprocess.TimeoutExpired):
         return []
     return [line.strip() for line in done.stdout.splitlines() if line.strip()]
+
+
+def _provenance(catalogue: Catalogue, kind: Kind, name: str) -> JsonValue:
+    try:
+        return catalogue.provenance(kind, name)._asdict()
+    except UsageError:
+        return None
 
 
 def _version(name: str) -> str | None:

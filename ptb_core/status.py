@@ -13,6 +13,7 @@ from ptb_core.errors import RecordError
 from ptb_core.journal import read_events
 from ptb_core.record_store import read_record
 from ptb_core.records import Record
+from ptb_core.redo_request import read_redo
 from ptb_core.run_folder import CellFolder, RunFolder
 from ptb_core.specs import CellSpec
 
@@ -31,6 +32,7 @@ class CellStatus:
         progress: Answers so far and in all, while generating.
         record: The record, when there is one that can be read.
         problem: What is wrong, in one sentence.
+        redo: Stages that are to be done again, in words; empty when none are.
     """
 
     cell: CellSpec
@@ -41,11 +43,17 @@ class CellStatus:
     progress: tuple[int, int] | None = None
     record: Record | None = None
     problem: str = ""
+    redo: str = ""
 
     @property
     def is_recorded(self) -> bool:
         """True when the cell needs no further work."""
         return self.stage == "done"
+
+    @property
+    def is_redoing(self) -> bool:
+        """True while finished stages are to be done again; the earlier record still counts."""
+        return bool(self.redo)
 
     @property
     def is_complete(self) -> bool:
@@ -56,21 +64,28 @@ class CellStatus:
 def cell_status(run_folder: RunFolder, cell: CellSpec) -> CellStatus:
     """Return how a cell stands now.
 
-    A supervisor may end while this reads, so what it leaves last is read first: its claim, then
-    the marker, then the record. A marker whose record was moved away does not count.
+    A cell that has ended is looked at first, and nothing else of it is read: most cells of a long
+    run have. A supervisor may end while this reads, so the claim is read before looking again.
     """
     folder = run_folder.cell(cell.id)
+    if not folder.path.exists():
+        return CellStatus(cell=cell, stage="waiting", attempt=0, is_alive=False)
+    ended = _ended(folder, cell)
+    if ended is not None:
+        return ended
     claim = latest_claim(folder.claims)
     alive = claim is not None and is_alive(folder.claims, claim)
-    is_marked = folder.marker("record").exists()
-    record, problem = _record(folder)
-    if is_marked and (record is not None or problem):
-        return CellStatus(
-            cell=cell, stage="done", attempt=0, is_alive=False, record=record, problem=problem
-        )
+    ended = _ended(folder, cell)
+    if ended is not None:
+        return ended
+    redo, problem = _redo(folder)
+    record, unreadable = _record(folder)
+    problem = problem or unreadable
     stage, attempt = _last_stage(folder)
-    if record is not None and not alive:
+    if record is not None and not alive and not redo:
         stage = "failed"
+    if redo and not alive:
+        stage, attempt = "waiting", 0
     return CellStatus(
         cell=cell,
         stage=stage,
@@ -80,6 +95,7 @@ def cell_status(run_folder: RunFolder, cell: CellSpec) -> CellStatus:
         progress=_progress(folder) if stage == "generate" else None,
         record=record,
         problem=problem or (record.reason if record is not None else _last_words(folder, alive)),
+        redo=redo,
     )
 
 
@@ -95,6 +111,8 @@ def describe_status(status: CellStatus, now_unix_s: float | None = None) -> str:
         words += f" {status.progress[0]}/{status.progress[1]}"
     if status.stage == "failed":
         return f"failed: {status.problem}"
+    if status.is_redoing and not status.is_alive:
+        return f"to be done again: {status.redo} (`ptb run` does it)"
     if status.stage != "waiting" and not status.is_alive:
         words += f", no supervisor{': ' if status.problem else ''}{status.problem}"
         words += " (`ptb run` continues it)"
@@ -119,6 +137,24 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{left:02}"
 
 
+def _ended(folder: CellFolder, cell: CellSpec) -> CellStatus | None:
+    """Return how a cell stands that needs no further work, or None.
+
+    What a supervisor leaves last is read first: the wish to do it again goes after the marker, and
+    the marker is written after the record. A marker whose record was moved away does not count.
+    """
+    redo, problem = _redo(folder)
+    if redo or not folder.marker("record").exists():
+        return None
+    record, unreadable = _record(folder)
+    problem = problem or unreadable
+    if record is None and not problem:
+        return None
+    return CellStatus(
+        cell=cell, stage="done", attempt=0, is_alive=False, record=record, problem=problem
+    )
+
+
 def _record(folder: CellFolder) -> tuple[Record | None, str]:
     if not folder.record.exists():
         return None, ""
@@ -126,6 +162,14 @@ def _record(folder: CellFolder) -> tuple[Record | None, str]:
         return read_record(folder.record), ""
     except RecordError as error:
         return None, str(error)
+
+
+def _redo(folder: CellFolder) -> tuple[str, str]:
+    try:
+        wish = read_redo(folder)
+    except RecordError as error:
+        return "", str(error)
+    return (", ".join(wish.stages), "") if wish is not None else ("", "")
 
 
 def _last_words(folder: CellFolder, alive: bool) -> str:

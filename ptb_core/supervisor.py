@@ -2,7 +2,8 @@
 
 ``prepare -> solve -> seal -> generate -> score -> judge -> record``; a base cell has no solve,
 seal and judge. Each stage leaves a durable marker, so that a killed supervisor's successor starts
-where it stood. Attempts are numbered and kept, never deleted.
+where it stood. Attempts are numbered and kept, never deleted. Finished stages are done again when
+``redo.json`` asks for it (:mod:`ptb_core.redo_request`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import msgspec
 from ptb_core.atomic import write_json
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.claims import HeldClaim, take_claim
-from ptb_core.errors import ClaimLostError, PtbError, UsageError
+from ptb_core.disk_faults import disk_fault, naming_disk_faults
+from ptb_core.errors import ClaimLostError, PtbError, RecordError, UsageError
 from ptb_core.journal import EventName, append_event, read_events
 from ptb_core.json_codec import to_builtins
+from ptb_core.redo_request import abandon_redo, finish_redo, read_redo
 from ptb_core.retention.apply import retain_after_record
 from ptb_core.run_folder import Run, RunFolder
 from ptb_core.specs import CellSpec, JsonValue
@@ -74,7 +77,14 @@ def supervise(run_folder: RunFolder, cell_id: str) -> None:
         StageFailedError: If a stage failed for good; the record then says ``missing``.
         CellStoppedError: If SIGTERM or SIGINT asked this supervisor to stop.
         ClaimLostError: If another supervisor took the cell over.
+        DiskFaultError: If the disk is full, read-only or failing; the cell stays unfinished.
+        RecordError: If a file of the run folder is damaged; the cell stays unfinished.
     """
+    with naming_disk_faults(cell_id, run_folder.path):
+        _supervise(run_folder, cell_id)
+
+
+def _supervise(run_folder: RunFolder, cell_id: str) -> None:
     run = run_folder.open()
     cell = run.cell(cell_id)
     folder = run_folder.cell(cell_id)
@@ -111,18 +121,24 @@ class CellRun:
         self._catalogue = catalogue
         self._held = held
         self._stopping = stopping
+        self._redo = read_redo(self._folder)
 
     def to_the_end(self) -> None:
-        """Run every stage that is not done yet."""
+        """Run every stage that is not done yet, or is to be done again."""
         for stage in stages_of(self._cell):
             if not self._is_done(stage):
                 self._until_done(stage)
+        if self._redo is not None:
+            self._held.check()
+            finish_redo(self._folder)
         fence = self._held.claim.number
         retain_after_record(self._run_folder, self._run, self._catalogue, self._cell, fence)
 
     def _is_done(self, stage: Stage) -> bool:
         """A record that was moved away is written again."""
         if stage.name == "record" and not self._folder.record.exists():
+            return False
+        if self._redo is not None and not self._redo.is_done_anew(self._folder, stage.name):
             return False
         return read_marker_head(self._folder.marker(stage.name)) is not None
 
@@ -133,10 +149,13 @@ class CellRun:
             context.raise_if_stopping()
             try:
                 result = stage.run(context)
-            except (CellStoppedError, ClaimLostError) as error:
-                self._event("abandoned", context, stage, str(error))
+            except (CellStoppedError, ClaimLostError, RecordError) as error:
+                if disk_fault(error) is None:
+                    self._event("abandoned", context, stage, str(error))
                 raise
             except Exception as error:
+                if disk_fault(error) is not None:
+                    raise  # no fault of the stage, and its agent may still be at work
                 failures += 1
                 self._event("failed", context, stage, describe(error))
                 if failures >= stage.attempts:
@@ -160,6 +179,7 @@ class CellRun:
             attempt_dir=attempt_dir,
             check_claim=self._held.check,
             stopping=self._stopping,
+            redo=self._redo,
         )
         self._held.check()
         self._event("started", context, stage, "")
@@ -185,7 +205,6 @@ class CellRun:
 
     def _finish(self, stage: Stage, context: StageContext, result: object) -> None:
         self._held.check()
-        marker = self._folder.marker(stage.name)
         head: dict[str, JsonValue] = {
             "schema_version": 1,
             "stage": stage.name,
@@ -194,13 +213,18 @@ class CellRun:
             "finished_unix_s": time.time(),
             "result": to_builtins(result),
         }
-        write_json(marker, head)
+        write_json(self._folder.attempt_marker(stage.name, context.attempt), head)
+        write_json(self._folder.marker(stage.name), head)
         self._event("done", context, stage, "")
 
     def _give_up(self, context: StageContext, stage: Stage, error: Exception) -> None:
         reason = f"stage {stage.name} failed: {describe(error)}"
         self._held.check()
-        record_failure(context, reason)
+        if self._redo is not None:
+            abandon_redo(self._folder, self._redo)
+            reason += "; what was there before still counts"
+        else:
+            record_failure(context, reason)
         raise StageFailedError(f"{self._cell.id}: {reason}") from error
 
     def _event(self, event: str, context: StageContext, stage: Stage, text: str) -> None:

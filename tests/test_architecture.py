@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-import ptb_core
+import ptb_core.api
 from ptb_core.catalogue import load_catalogue
+from ptb_core.specs import KINDS
 
 CORE = Path(ptb_core.__file__).parent
 PLUGINS = CORE.parent / "plugins" / "ptb_plugins"
@@ -137,3 +138,16 @@ def test_a_cold_start_checks_manifests_and_still_imports_nothing_else_that_is_he
     loaded = loaded_by(["list"], tmp_path)
     assert "jsonschema" in loaded
     assert loaded & HEAVY <= {"jsonschema"}
+
+
+def test_loading_every_built_in_imports_nothing_heavy():
+    program = (
+        "import json, sys\nfrom ptb_core.plugins import load_plugins\n"
+        "loaded = load_plugins()\nassert not loaded.broken\n"
+        "kinds = sorted({one.kind for one in loaded.contributions})\n"
+        "print(json.dumps([kinds, sorted({name.split('.')[0] for name in sys.modules})]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    kinds, names = json.loads(done.stdout.splitlines()[-1])
+    assert kinds == sorted(KINDS)
+    assert set(names) & HEAVY == set()

@@ -50,6 +50,15 @@ COMMANDS: Mapping[str, CommandEntry] = {
     ),
     "status": CommandEntry(target="ptb_core.cli.status:command", help="Show how a run stands."),
     "cancel": CommandEntry(target="ptb_core.cli.cancel:command", help="Stop a run's cells."),
+    "retry": CommandEntry(
+        target="ptb_core.cli.retry:command", help="Try cells again that have no score."
+    ),
+    "rejudge": CommandEntry(
+        target="ptb_core.cli.rejudge:command", help="Judge the sealed evidence of cells again."
+    ),
+    "reevaluate": CommandEntry(
+        target="ptb_core.cli.reevaluate:command", help="Evaluate sealed checkpoints again."
+    ),
     "leaderboard": CommandEntry(
         target="ptb_core.cli.leaderboard:command", help="Show the results of runs."
     ),

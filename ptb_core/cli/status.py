@@ -18,7 +18,7 @@ def command(run: Path, as_json: bool) -> None:
 
     folder = RunFolder(run)
     head = folder.open()
-    statuses = [cell_status(folder, cell) for cell in head.cells]
+    statuses = (cell_status(folder, cell) for cell in head.cells)  # one record at a time
     if as_json:
         rows = [
             {
@@ -34,8 +34,10 @@ def command(run: Path, as_json: bool) -> None:
         ]
         click.echo(json.dumps(rows, indent=2))
         return
-    width = max((len(status.cell.id) for status in statuses), default=0)
+    width = max((len(cell.id) for cell in head.cells), default=0)
+    lines = []
+    done = 0
     for status in statuses:
-        click.echo(f"{status.cell.id:<{width}}  {describe_status(status)}")
-    done = sum(status.is_recorded for status in statuses)
-    click.echo(f"{done} of {len(statuses)} cells done")
+        lines.append(f"{status.cell.id:<{width}}  {describe_status(status)}")
+        done += status.is_recorded
+    click.echo("\n".join([*lines, f"{done} of {len(head.cells)} cells done"]))

@@ -21,6 +21,7 @@ from ptb_core.specs import CellSpec, JsonValue
 
 if TYPE_CHECKING:
     from ptb_core.catalogue import Catalogue
+    from ptb_core.redo_request import RedoRequest
 
 ResultT = TypeVar("ResultT")
 
@@ -152,6 +153,7 @@ class StageContext:
         attempt_dir: Folder of this attempt; exists.
         check_claim: Raises ClaimLostError when the cell was taken over.
         stopping: Set when the supervisor was asked to stop.
+        redo: What is being done again, if anything is.
     """
 
     run: Run
@@ -164,6 +166,11 @@ class StageContext:
     attempt_dir: Path
     check_claim: Callable[[], None]
     stopping: threading.Event
+    redo: RedoRequest | None = None
+
+    def earlier_attempt(self, stage: str) -> int:
+        """Return the attempt at a stage that counted until it was to be done again; 0 for none."""
+        return self.redo.stages.get(stage, 0) if self.redo is not None else 0
 
     def result(self, stage: str, result_type: type[ResultT]) -> ResultT:
         """Return what an earlier stage left.

@@ -1,7 +1,7 @@
 """generate: the sealed checkpoint answers, in a sandbox with no keys and no network.
 
-Completions are appended to one log per cell as they arrive, so a killed generation continues
-where it stood.
+Completions are appended to one log as they arrive, over all attempts, so a killed generation
+continues where it stood. A generation that is done again has a log of its own.
 """
 
 from __future__ import annotations
@@ -171,7 +171,9 @@ def _progress(context: StageContext) -> Callable[[int, int], None]:
 
 
 def _log(context: StageContext) -> Path:
-    return context.folder.stage("generate") / "completions.jsonl"
+    earlier = context.earlier_attempt("generate")
+    name = f"completions-after-{earlier:03}.jsonl" if earlier else "completions.jsonl"
+    return context.folder.stage("generate") / name
 
 
 def _live(context: StageContext) -> Path:

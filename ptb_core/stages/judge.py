@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from ptb_core.disk_faults import disk_fault
 from ptb_core.integrity import Evidence, Verdict, combine
 from ptb_core.retention.notes import omissions, refuse_removed_checkpoint
 from ptb_core.specs import ComponentChoice
@@ -19,7 +20,11 @@ NEUTRAL_PREFIX = "ptb-evidence-"
 
 
 def judge(context: StageContext) -> Judged:
-    """Ask all judges; one that raises counts as inconclusive."""
+    """Ask all judges; one that raises counts as inconclusive.
+
+    Raises:
+        OSError: If the disk is full or failing: nobody has looked then, and the stage is repeated.
+    """
     with tempfile.TemporaryDirectory(prefix=NEUTRAL_PREFIX) as neutral:
         evidence = assemble_evidence(context, Path(neutral))
         verdicts = tuple(_ask(context, choice, evidence) for choice in context.run.plan.judges)
@@ -67,6 +72,8 @@ def _ask(context: StageContext, choice: ComponentChoice, evidence: Evidence) -> 
     try:
         return component.judge(evidence, choice.settings)
     except Exception as error:
+        if disk_fault(error) is not None:
+            raise  # says nothing about the evidence
         context.note("judge", f"judge {choice.name} failed: {type(error).__name__}: {error}")
         return Verdict(
             judge=choice.name,

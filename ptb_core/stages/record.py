@@ -9,8 +9,8 @@ from ptb_core import lock
 from ptb_core.counting import Decision, decide
 from ptb_core.errors import RecordError
 from ptb_core.journal import Event, read_events
-from ptb_core.record_store import write_record
-from ptb_core.records import Attempt, Counting, Record, SubmissionState
+from ptb_core.record_store import read_record, write_record
+from ptb_core.records import Attempt, Counting, EarlierRecord, Record, SubmissionState
 from ptb_core.sandboxing import SandboxFacts
 from ptb_core.specs import JsonValue
 from ptb_core.stages.context import (
@@ -41,13 +41,19 @@ class Story:
 
 def record(context: StageContext) -> Recorded:
     """Write the record of a cell all of whose stages are done."""
-    write_record(context.folder.record, make_record(context, read_story(context)))
+    _keep(context, make_record(context, read_story(context)))
     return Recorded(record=context.folder.record)
 
 
 def record_failure(context: StageContext, reason: str) -> None:
     """Write the record of a cell that could not be finished: missing, with the reason."""
-    write_record(context.folder.record, make_record(context, read_story(context, reason)))
+    _keep(context, make_record(context, read_story(context, reason)))
+
+
+def _keep(context: StageContext, made: Record) -> None:
+    """Write a record twice: where it stays for ever, and where the current one is looked for."""
+    write_record(context.attempt_dir / "record.json", made)
+    write_record(context.folder.record, made)
 
 
 def read_story(context: StageContext, failure: str = "") -> Story:
@@ -141,7 +147,26 @@ def make_record(context: StageContext, story: Story) -> Record:
         sandboxes=_facts(story),
         lock=_lock(context, story),
         created_unix_s=time.time(),
+        made_by=context.redo.kind if context.redo is not None else "run",
+        earlier=_earlier(context),
     )
+
+
+def _earlier(context: StageContext) -> tuple[EarlierRecord, ...]:
+    """What the cell counted with before, from the record that is being replaced."""
+    before = context.earlier_attempt("record")
+    if not before:
+        return ()
+    replaced = read_record(context.folder.attempt_record(before))
+    score = replaced.own_score
+    last = EarlierRecord(
+        made_by=replaced.made_by,
+        created_unix_s=replaced.created_unix_s,
+        counts=replaced.counts,
+        verdict=replaced.verdict,
+        score=score.value if score is not None else None,
+    )
+    return (*replaced.earlier, last)
 
 
 def attempts(events: tuple[Event, ...]) -> tuple[Attempt, ...]:

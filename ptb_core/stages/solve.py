@@ -16,6 +16,7 @@ from pathlib import Path
 from ptb_core.atomic import write_json
 from ptb_core.cache import cache_root
 from ptb_core.data import data_dir
+from ptb_core.disk_faults import disk_fault
 from ptb_core.errors import ClaimLostError, SandboxError, SandboxLostError
 from ptb_core.evaluation.workspace import lay_harness
 from ptb_core.evidence import collect_workspace
@@ -71,8 +72,9 @@ def solve(context: StageContext) -> Solved:
         solved = _follow(context, session, live)
     except ClaimLostError:
         raise  # the agent now belongs to another supervisor: leave it alone
-    except BaseException:
-        session.close()
+    except BaseException as error:
+        if disk_fault(error) is None:  # else a later supervisor finds the session and goes on
+            session.close()
         raise
     session.close()
     return solved

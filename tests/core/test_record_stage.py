@@ -104,7 +104,7 @@ def run_folder(tmp_path: Path) -> RunFolder:
 def context(run_folder: RunFolder, cell_id: str) -> StageContext:
     run = run_folder.open()
     folder = run_folder.cell(cell_id)
-    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.attempt("record", 1).mkdir(parents=True, exist_ok=True)
     return StageContext(
         run=run,
         run_folder=run_folder,

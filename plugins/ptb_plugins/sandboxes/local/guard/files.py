@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
+"""Errors of a disk that may pass: room is made, the file server comes back."""
+
+
+def is_disk_fault(error: OSError) -> bool:
+    """Tell whether an error is the disk's, so that writing may succeed later."""
+    return error.errno in DISK_FAULTS
 
 
 def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = False) -> None:

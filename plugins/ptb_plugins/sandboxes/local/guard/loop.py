@@ -22,7 +22,7 @@ from typing import Any
 
 from .commands import Commands
 from .deadline import Deadline
-from .files import write_json
+from .files import is_disk_fault, write_json
 from .kernel import adopt_orphans, go_first, harden
 from .limits import DiskWatch, Excess, Limits, ProcessWatch
 from .pump import Pump
@@ -31,6 +31,7 @@ from .tree import Tree, kill_all, read, send, stop_all
 
 _READY_WITHIN_S = 30.0
 _CLOCK_CHECK_S = 1.0
+_DISK_CHECK_S = 1.0
 _REQUEST_WITHIN_S = 5.0
 
 
@@ -147,6 +148,8 @@ class Guardian:
                 key.data()
         if self._done:
             return
+        if self._commands.unsaved:
+            self._commands.save()
         if self._deadline.passed:
             self._end_at_deadline()
         elif not self._commands.frozen:
@@ -158,6 +161,7 @@ class Guardian:
         times = [
             None if remaining is None else min(max(remaining, 0.0), _CLOCK_CHECK_S),
             self._commands.due_in_s(),
+            _DISK_CHECK_S if self._commands.unsaved else None,
         ]
         if not self._commands.frozen:
             if self._process_watch.wanted:
@@ -247,7 +251,7 @@ class Guardian:
         self._commands.drain_all()
         self._state["seal"] = seal(self._config["workspace"], self._config["seal"])
         self._state["state"] = "frozen"
-        self._write_state()
+        self._keep_state()
         if not stopped:
             self._finish(reason)
 
@@ -268,7 +272,7 @@ class Guardian:
         self._stop_listening()
         self._state["state"] = "killed"
         self._state["ended"] = True
-        self._write_state()
+        self._keep_state()
         for connection in self._waiting.values():
             _reply(connection, {"ok": False, "error": "it was killed meanwhile"})
         self._done = True
@@ -296,6 +300,24 @@ class Guardian:
             kill_all(below, patience_s=2)
             _reap()
         _reap()
+
+    def _keep_state(self) -> None:
+        """Write the state, waiting for a disk that takes nothing: what was sealed is not lost.
+
+        Nothing inside runs meanwhile, and past the deadline nothing inside is left.
+        """
+        while True:
+            try:
+                self._commands.save()
+                if not self._commands.unsaved:
+                    self._write_state()
+                    return
+            except OSError as error:
+                if not is_disk_fault(error):
+                    raise
+            if self._deadline.passed:
+                self._kill_everything()
+            time.sleep(_DISK_CHECK_S)
 
     def _write_state(self) -> None:
         write_json(self._control / "state.json", self._state, durable=True)
