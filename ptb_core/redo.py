@@ -18,6 +18,7 @@ from ptb_core.journal import read_events
 from ptb_core.record_store import read_record
 from ptb_core.records import Record
 from ptb_core.redo_request import RedoKind, write_redo
+from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.run_folder import CellFolder, Run, RunFolder
 from ptb_core.specs import CellSpec, Kind
 from ptb_core.stages.context import Generated, Prepared, Sealed, read_marker
@@ -148,6 +149,7 @@ def _stages(run_folder: RunFolder, cell: CellSpec, kind: RedoKind) -> tuple[str,
 
     Raises:
         NotRedoableError: If it cannot be done again.
+        RemovedError: If its checkpoint was removed to free the disk.
     """
     folder = run_folder.cell(cell.id)
     claim = latest_claim(folder.claims)
@@ -160,6 +162,8 @@ def _stages(run_folder: RunFolder, cell: CellSpec, kind: RedoKind) -> tuple[str,
         raise NotRedoableError(
             f"it is not finished (stage {status.stage}); `ptb run` on the run folder continues it"
         )
+    if kind in ("rejudge", "reevaluate"):
+        refuse_removed_checkpoint(folder)
     if kind == "rejudge":
         _require_evidence(cell, folder)
     elif kind == "reevaluate":

@@ -12,10 +12,12 @@ import pytest
 from ptb_core import supervisor
 from ptb_core.catalogue import load_catalogue
 from ptb_core.claims import take_claim
-from ptb_core.errors import RecordError
+from ptb_core.errors import RecordError, UsageError
 from ptb_core.journal import read_events
 from ptb_core.plan import load_plan
 from ptb_core.plan.model import Retention
+from ptb_core.redo import choose
+from ptb_core.redo_request import RedoKind, write_redo
 from ptb_core.retention.apply import (
     retain_after_record,
     retain_run,
@@ -28,7 +30,7 @@ from ptb_core.stages.judge import assemble_evidence
 
 from ..core.small_run import small_run
 from .conftest import World
-from .made_cells import recorded, work
+from .made_cells import content, recorded, work
 
 NONE = Retention(checkpoints="none")
 
@@ -196,3 +198,28 @@ def test_a_supervisor_of_an_unfinished_cell_removes_nothing(world: World) -> Non
     after_record(world)
     assert submission(world).exists()
     assert removals(world.folder.cell(world.cell().id)) == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "verb"), [("rejudge", "judging again"), ("reevaluate", "evaluating again")]
+)
+def test_what_needs_a_removed_checkpoint_is_refused_before_anything_changes(
+    world: World, kind: RedoKind, verb: str
+) -> None:
+    folder = recorded(world.folder, world.cell())
+    world.clean("none")
+    before = content(folder.path)
+    with pytest.raises(UsageError) as caught:
+        choose(world.folder, world.run, kind, [world.cell().id])
+    assert str(caught.value).startswith(
+        f"{verb} is not possible; nothing was changed:\n  {world.cell().id}: its checkpoint was "
+        "removed on "
+    )
+    assert content(folder.path) == before
+
+
+def test_nothing_goes_while_stages_are_to_be_done_again(world: World) -> None:
+    folder = recorded(world.folder, world.cell())
+    write_redo(folder, "rejudge", ("judge", "record"))
+    assert world.clean("none", "without-weights") == []
+    assert submission(world).exists()

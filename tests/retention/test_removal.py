@@ -178,7 +178,7 @@ def test_whoever_needs_a_removed_checkpoint_reads_when_and_why_it_went(
     with pytest.raises(RemovedError) as caught:
         refuse_removed_checkpoint(folder)
     assert str(caught.value) == (
-        f"{world.cell().id}: its checkpoint was removed on 2027-01-15 08:00 UTC by ptb gc "
+        "its checkpoint was removed on 2027-01-15 08:00 UTC by ptb gc "
         "(checkpoints after-verdict, workspaces whole), because it counts with its own score; it "
         "can neither answer nor be judged by its weights again. It was: model.safetensors with "
         f"sha256 {digest}, 1 further file"
