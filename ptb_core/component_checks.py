@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from ptb_core.checked_digests import CheckedDigests
-from ptb_core.data import data_dir
+from ptb_core.data import root_of
 from ptb_core.described_task import DescribedTask
 from ptb_core.entry_points import DISABLE_VARIABLE
 from ptb_core.errors import Fault, PtbError
@@ -100,9 +100,8 @@ def _with_absolute_template(contribution: Contribution) -> Contribution:
     spec = contribution.spec
     if not isinstance(spec, ModelSpec) or contribution.manifest is None:
         return contribution
-    shipped = contribution.manifest.is_relative_to(data_dir())
-    root = data_dir() if shipped else contribution.manifest.parent
-    resolved = replace(spec, chat_template=str(root / spec.chat_template))
+    template = root_of(contribution.manifest) / spec.chat_template
+    resolved = replace(spec, chat_template=str(template))
     return replace(contribution, spec=resolved, component=resolved)
 
 

@@ -7,16 +7,18 @@ file at once, is :func:`ptb_core.schemas.check`; core runs it on each manifest b
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 
-from ptb_core.data import data_dir
+from ptb_core.data import data_dir, root_of
 from ptb_core.errors import Fault, InputFileError, UsageError
 from ptb_core.specs import (
     EngineSpec,
     ExecutorSpec,
+    FileSource,
     JudgeSpec,
     Kind,
     ModelSpec,
@@ -56,6 +58,9 @@ _origins: dict[int, tuple[object, Path]] = {}
 def load_manifest(path: Path, spec_type: type[SpecT]) -> SpecT:
     """Read one manifest file into its spec.
 
+    ``packaged`` files of a manifest that does not ship with this project lie below the folder of
+    the manifest; their paths are made absolute here.
+
     Args:
         path: The JSON file; its stem is the component's name.
         spec_type: Such as :class:`~ptb_core.specs.TaskSpec`.
@@ -71,6 +76,7 @@ def load_manifest(path: Path, spec_type: type[SpecT]) -> SpecT:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise _all_faults(path, spec_type, error) from error
+    spec = cast("SpecT", _with_own_files(spec, root_of(path)))
     _origins[id(spec)] = (spec, path)
     return spec
 
@@ -96,6 +102,23 @@ def manifest_of(spec: object) -> Path | None:
     """Return the file a spec was read from by this process, or None for one built in code."""
     known = _origins.get(id(spec))
     return known[1] if known is not None and known[0] is spec else None
+
+
+def _with_own_files(spec: object, root: Path) -> object:
+    if root == data_dir():
+        return spec
+    if isinstance(spec, ModelSpec):
+        return replace(spec, source=_below(root, spec.source))
+    if isinstance(spec, TaskSpec):
+        data = tuple(replace(file, source=_below(root, file.source)) for file in spec.data)
+        return replace(spec, data=data)
+    return spec
+
+
+def _below(root: Path, source: FileSource) -> FileSource:
+    if source.packaged is None:
+        return source
+    return replace(source, packaged=str(root / source.packaged))
 
 
 def _all_faults(path: Path, spec_type: type, error: Exception) -> InputFileError:

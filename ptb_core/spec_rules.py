@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ptb_core.data import data_dir, root_of
 from ptb_core.errors import Fault
 from ptb_core.settings import check_settings
 from ptb_core.specs import (
@@ -44,9 +45,9 @@ def _rule_faults(spec: ComponentSpec, manifest: Path | None) -> Iterator[Fault]:
         yield from _repeated_names("$.data", [file.name for file in spec.data])
         yield from _repeated_names("$.prompts", [prompt.name for prompt in spec.prompts])
         for index, file in enumerate(spec.data):
-            yield from _source_faults(file.source, f"$.data[{index}].source")
+            yield from _source_faults(file.source, f"$.data[{index}].source", manifest)
     elif isinstance(spec, ModelSpec):
-        yield from _source_faults(spec.source, "$.source")
+        yield from _source_faults(spec.source, "$.source", manifest)
         yield from _template_faults(spec)
     else:
         yield from _setting_faults(spec.settings)
@@ -69,21 +70,36 @@ def _repeated_names(path: str, names: list[str]) -> Iterator[Fault]:
             )
 
 
-def _source_faults(source: FileSource, path: str) -> Iterator[Fault]:
+def _source_faults(source: FileSource, path: str, manifest: Path | None) -> Iterator[Fault]:
     ways = ("packaged", "hub", "wheel", "url")
     given = [way for way in ways if getattr(source, way) is not None]
     if len(given) != 1:
         found = " and ".join(given) or "none of them"
         yield Fault(path=path, found=found, expected=f"exactly one of {', '.join(ways)}")
-    if source.packaged is not None and ".." in Path(source.packaged).parts:
-        expected = "a path below the shipped data folder"
-        yield Fault(path=f"{path}.packaged", found=source.packaged, expected=expected)
+    if source.packaged is not None and manifest is not None:
+        yield from _packaged_faults(source.packaged, f"{path}.packaged", manifest)
     if source.wheel is not None and source.path is None:
         expected = "the file's path in the wheel"
         yield Fault(path=f"{path}.path", found="nothing", expected=expected)
     if (source.wheel or source.url) and source.sha256 is None:
         expected = "the file's sha256, which is checked on download"
         yield Fault(path=f"{path}.sha256", found="nothing", expected=expected)
+
+
+def _packaged_faults(packaged: str, path: str, manifest: Path) -> Iterator[Fault]:
+    """Check the path of a file that a distribution brings along.
+
+    Whether a shipped file is there is asked when it is needed: every start checks this.
+    """
+    root = root_of(manifest)
+    whole = root / packaged
+    if ".." in whole.parts or not whole.is_relative_to(root):
+        shipped = root == data_dir()
+        place = "the shipped data folder" if shipped else f"the manifest's folder {root}"
+        yield Fault(path=path, found=packaged, expected=f"a path below {place}")
+    elif root != data_dir() and not whole.exists():
+        found = f"{whole}, which does not exist"
+        yield Fault(path=path, found=found, expected="a file or folder beside the manifest")
 
 
 def _template_faults(spec: ModelSpec) -> Iterator[Fault]:

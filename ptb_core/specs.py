@@ -41,7 +41,9 @@ class FileSource:
     """Where one file or folder comes from. Exactly one way is given.
 
     Attributes:
-        packaged: Path below the shipped data folder (:func:`ptb_core.data.data_dir`).
+        packaged: Path below the shipped data folder (:func:`ptb_core.data.data_dir`) or, in a
+            third-party distribution, below the folder of the manifest. The latter is made absolute
+            on loading.
         hub: Hugging Face repository id, with ``revision`` and ``path`` (a file or a glob).
         revision: Commit of the hub repository; None means it is pinned at prefetch and recorded.
         path: File, or glob of files, inside the hub repository, wheel or archive.

@@ -86,8 +86,9 @@ def _packaged(
 ) -> ResolvedSource:
     path = data_dir() / packaged
     if not path.is_file():
+        owner = "its manifest" if Path(packaged).is_absolute() else "posttrainbench"
         raise DataError(
-            f"{label}: {path} is missing although it ships with posttrainbench; install it again"
+            f"{label}: {path} is missing although it ships with {owner}; install it again"
         )
     check_digest(path, source, label, context)
     return _identified(path, f"packaged {packaged}", context)

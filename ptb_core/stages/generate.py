@@ -13,8 +13,6 @@ from pathlib import Path
 import msgspec
 
 from ptb_core.atomic import write_json
-from ptb_core.cache import cache_root
-from ptb_core.data import data_dir
 from ptb_core.errors import CheckpointError, EngineError, SandboxLostError
 from ptb_core.evaluation.generate import GenerateResult, SampleRequests
 from ptb_core.evaluation.generate import generate as generate_completions
@@ -29,7 +27,7 @@ from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.sandboxing import Mount, SandboxRequest, SessionHandle
 from ptb_core.specs import JsonValue
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
-from ptb_core.stages.prepare import data_dir_of
+from ptb_core.stages.prepare import data_dir_of, hidden_paths
 
 LIMIT_HOURS = 8.0
 """Longest generation. Source: the published evaluation allows 8 hours per try."""
@@ -78,7 +76,8 @@ def checkpoint_of(context: StageContext) -> Path | None:
 
 def _open(context: StageContext, checkpoint: Path) -> Session:
     plan = context.run.plan
-    base_model = context.result("prepare", Prepared).base_model
+    prepared = context.result("prepare", Prepared)
+    base_model = prepared.base_model
     model = context.catalogue.model(context.cell.model)
     engine_files = context.attempt_dir / "engine"
     engine_files.mkdir(exist_ok=True)
@@ -96,7 +95,7 @@ def _open(context: StageContext, checkpoint: Path) -> Session:
                 Mount(name="chat_template", source=Path(model.chat_template)),
                 Mount(name="engine_files", source=engine_files),
             ),
-            hidden=(context.run_folder.path, cache_root(), data_dir() / "embedded"),
+            hidden=hidden_paths(context.run_folder.path, prepared),
             network="none",
             deadline_unix_s=time.time() + LIMIT_HOURS * 3600,
             image=plan.sandbox.image,

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptb_core.atomic import write_json
-from ptb_core.cache import cache_root
-from ptb_core.data import data_dir
 from ptb_core.disk_faults import disk_fault
 from ptb_core.errors import ClaimLostError, SandboxError, SandboxLostError
 from ptb_core.evaluation.workspace import lay_harness
@@ -35,7 +33,7 @@ from ptb_core.sandboxing import (
 )
 from ptb_core.specs import AgentSpec
 from ptb_core.stages.context import Prepared, Solved, StageContext
-from ptb_core.stages.prepare import data_dir_of
+from ptb_core.stages.prepare import data_dir_of, hidden_paths
 from ptb_core.traces import OutcomeKind, Trace
 
 POLL_S = 0.5
@@ -142,7 +140,7 @@ def _sandbox_request(
         root=context.attempt_dir / "sandbox",
         workspace=workspace,
         mounts=(Mount(name="base_model", source=prepared.base_model),),
-        hidden=(context.run_folder.path, cache_root(), data_dir() / "embedded"),
+        hidden=hidden_paths(context.run_folder.path, prepared),
         network=plan.condition.network,
         limits=plan.sandbox.limits,
         deadline_unix_s=deadline,

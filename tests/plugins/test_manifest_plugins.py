@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from ptb_core.catalogue import load_catalogue
 from ptb_core.errors import PluginError
+from ptb_core.fetch import ensure_data
 
 FACTS = "[ptb.v1]\nfacts = my_facts\n"
 
@@ -48,8 +50,6 @@ def test_a_model_is_a_manifest_and_a_template_file_without_any_code(install, sit
 
 
 def test_the_lock_names_the_manifest_by_its_digest(install, site):
-    import hashlib
-
     files = {"my_facts/models/tiny.json": model(), "my_facts/models/tiny.jinja": ""}
     install("ptb-facts", files, FACTS)
     digest = hashlib.sha256(model().encode()).hexdigest()
@@ -133,13 +133,52 @@ def test_manifests_of_a_kind_that_needs_code_are_noted_as_ignored(install):
         ({"wheel": "a==1"}, "$.source.path: found nothing; expected the file's path in the wheel"),
         ({"url": "https://a/b"}, "$.source.sha256: found nothing; expected the file's sha256"),
         ({"url": "http://a/b"}, "expected an address that begins with https://"),
-        ({"packaged": "../x"}, "$.source.packaged: found ../x; expected a path below the shipped"),
     ],
 )
 def test_a_source_must_say_exactly_one_checkable_place(install, source, fault):
     files = {"my_facts/models/tiny.json": model(source=source), "my_facts/models/tiny.jinja": ""}
     install("ptb-facts", files, FACTS)
     assert fault in load_catalogue().row("model", "tiny").reason
+
+
+def test_packaged_files_of_a_stranger_lie_below_the_folder_of_its_manifest(install, site):
+    data = [{"name": "test", "source": {"packaged": "rows/test.jsonl"}}]
+    files = {
+        "my_facts/models/tiny.json": model(source={"packaged": "tiny"}),
+        "my_facts/models/tiny.jinja": "",
+        "my_facts/models/tiny/config.json": "{}",
+        "my_facts/tasks/riddles.json": json.dumps({**TASK, "data": data}),
+        "my_facts/tasks/rows/test.jsonl": '{"q": 1}\n',
+    }
+    install("ptb-facts", files, FACTS)
+    catalogue = load_catalogue()
+    assert catalogue.model("tiny").source.packaged == str(site / "my_facts/models/tiny")
+    task = catalogue.task_spec("riddles")
+    path = str(site / "my_facts/tasks/rows/test.jsonl")
+    assert task.data[0].source.packaged == path
+    found = ensure_data(task)
+    assert found.file("test").read_text() == '{"q": 1}\n'
+    digest = hashlib.sha256(b'{"q": 1}\n').hexdigest()
+    assert found.revisions == {"test": f"sha256:{digest}"}
+
+
+@pytest.mark.parametrize(
+    ("packaged", "fault"),
+    [
+        ("../x", "$.source.packaged: found {root}/../x; expected a path below the manifest's "
+                 "folder {root}"),
+        ("tiny", "$.source.packaged: found {root}/tiny, which does not exist; expected a file or "
+                 "folder beside the manifest"),
+    ],
+)  # fmt: skip
+def test_a_packaged_file_that_cannot_be_used_is_named_with_its_whole_path(
+    install, site, packaged, fault
+):
+    source = {"packaged": packaged}
+    files = {"my_facts/models/tiny.json": model(source=source), "my_facts/models/tiny.jinja": ""}
+    install("ptb-facts", files, FACTS)
+    expected = fault.format(root=site / "my_facts" / "models")
+    assert expected in load_catalogue().row("model", "tiny").reason
 
 
 def test_a_pass_is_remembered_and_a_change_is_checked_again(install, site, monkeypatch):
