@@ -100,10 +100,16 @@ def drive(
             on, and no new one is started.
     """
     with naming_disk_faults("the run was left", run_folder.path):
-        return _drive(run_folder, run, catalogue, watch)
+        return _drive(run_folder, run, catalogue, watch, only)
 
 
-def _drive(run_folder: RunFolder, run: Run, catalogue: Catalogue, watch: Watcher) -> bool:
+def _drive(
+    run_folder: RunFolder,
+    run: Run,
+    catalogue: Catalogue,
+    watch: Watcher,
+    only: frozenset[str] | None,
+) -> bool:
     executor = catalogue.executor(run.plan.executor.name)
     cells = [cell for cell in run.cells if only is None or cell.id in only]
     state = Pass(jobs=_known_jobs(run_folder))
