@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from ptb_core.catalogue import Catalogue
+from ptb_core.disk.gate import DiskGate
 from ptb_core.disk_faults import naming_disk_faults
 from ptb_core.errors import PluginError, PtbError
 from ptb_core.interfaces import CellCommand, Executor, JobHandle, Resources
@@ -113,6 +114,7 @@ def _drive(
     executor = catalogue.executor(run.plan.executor.name)
     cells = [cell for cell in run.cells if only is None or cell.id in only]
     state = Pass(jobs=_known_jobs(run_folder))
+    gate = DiskGate(run_folder, run.plan, catalogue, say=_say)
     if run_folder.cancelled.exists():
         run_folder.cancelled.unlink()
     while True:
@@ -129,9 +131,16 @@ def _drive(
             return all(s.is_complete for s in statuses)
         slots = executor.slots(run.plan.executor.settings)
         free = len(waiting) if slots is None else max(0, slots - len(busy))
+        gate.look(busy)
         for cell in waiting[:free]:
+            if not gate.admits(cell):
+                break
             _submit(run_folder, run, executor, cell, state)
         time.sleep(POLL_S)
+
+
+def _say(words: str) -> None:
+    print(f"ptb: {words}", file=sys.stderr, flush=True)
 
 
 def _running(state: Pass, executor: Executor) -> set[str]:

@@ -30,7 +30,7 @@ class _LinePrinter:
 
     def __call__(self, statuses: tuple[CellStatus, ...]) -> None:
         for status in statuses:
-            key = describe_status(status) if status.is_recorded else status.stage
+            key = describe_status(status) if status.is_recorded else status.waits or status.stage
             if self._last.get(status.cell.id, "waiting") != key:
                 self._last[status.cell.id] = key
                 elapsed = time.monotonic() - self._started

@@ -164,7 +164,7 @@ class Collector:
         """Return what may go, and why the checkpoint stays if it does."""
         items = list(places.leftovers(folder)) if self._with_leftovers else []
         record = status.record
-        if fate is None or record is None or not status.is_recorded:
+        if fate is None or record is None or status.problem or not status.is_recorded:
             return items, fate.why if fate and places.has_checkpoint(folder) else ""
         if fate.goes and places.cites_submission(folder, record):
             fate = Fate(goes=False, why="a verdict cites it")
