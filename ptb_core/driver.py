@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import indent
 
 import msgspec
 
@@ -70,7 +71,7 @@ def refuse_obstacles(plan: Plan) -> None:
         PluginError: If not; lists every reason.
     """
     if plan.obstacles:
-        reasons = "\n".join(f"  {obstacle}" for obstacle in plan.obstacles)
+        reasons = "\n".join(indent(obstacle, "  ") for obstacle in plan.obstacles)
         raise PluginError(
             f"the plan {plan.name!r} cannot run here; nothing was started:\n{reasons}"
         )
@@ -101,18 +102,18 @@ def drive(
             on, and no new one is started.
     """
     with naming_disk_faults("the run was left", run_folder.path):
-        return _drive(run_folder, run, catalogue, watch, only)
+        cells = [cell for cell in run.cells if only is None or cell.id in only]
+        return _drive(run_folder, run, cells, catalogue, watch)
 
 
 def _drive(
     run_folder: RunFolder,
     run: Run,
+    cells: Sequence[CellSpec],
     catalogue: Catalogue,
     watch: Watcher,
-    only: frozenset[str] | None,
 ) -> bool:
     executor = catalogue.executor(run.plan.executor.name)
-    cells = [cell for cell in run.cells if only is None or cell.id in only]
     state = Pass(jobs=_known_jobs(run_folder))
     gate = DiskGate(run_folder, run.plan, catalogue, say=_say)
     if run_folder.cancelled.exists():

@@ -208,6 +208,7 @@ def _busy(claim: Claim) -> str:
 def _require_evidence(cell: CellSpec, folder: CellFolder) -> None:
     if cell.kind == "base":
         raise NotRedoableError("it measures the base model, and judges look at agents' cells only")
+    refuse_removed_checkpoint(folder)
     sealed = read_marker(folder.marker("seal"), Sealed)
     if sealed is None or not sealed.evidence.is_dir():
         raise NotRedoableError(_gone("the evidence", sealed.evidence if sealed else folder.path))
@@ -220,6 +221,7 @@ def _require_checkpoint(cell: CellSpec, folder: CellFolder) -> None:
             place = prepared.base_model if prepared else folder.path
             raise NotRedoableError(_gone("the base model", place))
         return
+    refuse_removed_checkpoint(folder)
     sealed = read_marker(folder.marker("seal"), Sealed)
     if sealed is not None and sealed.path is None:
         raise NotRedoableError(

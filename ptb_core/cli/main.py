@@ -42,6 +42,14 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "show": CommandEntry(
         target="ptb_core.cli.show:command", help="Show the facts of one component."
     ),
+    "plugins": CommandEntry(
+        target="ptb_core.cli.plugins:command",
+        help="List every installed plugin, or show where one failed.",
+    ),
+    "doctor": CommandEntry(
+        target="ptb_core.cli.doctor:command",
+        help="Say what this machine can run, and what to do about the rest.",
+    ),
     "validate": CommandEntry(
         target="ptb_core.cli.validate:command", help="Check a plan and say what it will take."
     ),

@@ -1,0 +1,1 @@
+"""For tests of plugins: conformance suites, and distributions installed on the spot."""
