@@ -17,6 +17,7 @@ import msgspec
 
 from ptb_core.catalogue import Catalogue
 from ptb_core.copies import is_copy
+from ptb_core.disk.gate import DiskGate
 from ptb_core.disk_faults import naming_disk_faults
 from ptb_core.errors import PluginError, PtbError
 from ptb_core.interfaces import CellCommand, Executor, JobHandle, Resources
@@ -120,6 +121,7 @@ def _drive(
     executor = catalogue.executor(run.plan.executor.name)
     state = Pass(jobs=_known_jobs(run_folder))
     run_watch = RunWatch(run_folder, cells)
+    gate = DiskGate(run_folder, run.plan, catalogue, say=_say)
     run_folder.cancelled.unlink(missing_ok=True)
     while True:
         if run_folder.cancelled.exists():
@@ -135,11 +137,18 @@ def _drive(
             return all(s.is_complete for s in statuses)
         slots = executor.slots(run.plan.executor.settings)
         free = len(waiting) if slots is None else max(0, slots - len(busy))
+        gate.look([status for status in statuses if status.cell.id in busy])
         for status in waiting[:free]:
+            if not gate.admits(status.cell):
+                break
             if status.record is not None:
                 state.failures[status.cell.id] = status.record.created_unix_s
             _submit(run_folder, run, executor, status.cell, state)
         time.sleep(POLL_S)
+
+
+def _say(words: str) -> None:
+    print(f"ptb: {words}", file=sys.stderr, flush=True)
 
 
 def _running(state: Pass, executor: Executor) -> set[str]:

@@ -33,6 +33,7 @@ class CellStatus:
         record: The record, when there is one that can be read.
         problem: What is wrong, in one sentence.
         redo: Stages that are to be done again, in words; empty when none are.
+        waits: What its supervisor waits for, in words; empty when for nothing.
     """
 
     cell: CellSpec
@@ -44,6 +45,7 @@ class CellStatus:
     record: Record | None = None
     problem: str = ""
     redo: str = ""
+    waits: str = ""
 
     @property
     def is_recorded(self) -> bool:
@@ -105,6 +107,7 @@ def _status(run_folder: RunFolder, cell: CellSpec) -> CellStatus:
         record=record,
         problem=problem or (record.reason if record is not None else _last_words(folder, alive)),
         redo=redo,
+        waits=_waits(folder) if alive else "",
     )
 
 
@@ -120,6 +123,8 @@ def describe_status(status: CellStatus, now_unix_s: float | None = None) -> str:
         words += f" {status.progress[0]}/{status.progress[1]}"
     if status.stage == "unknown":
         return f"unknown: {status.problem}"
+    if status.waits:
+        words += f", {status.waits}"
     if status.stage == "failed":
         return f"failed: {status.problem}"
     if status.is_redoing and not status.is_alive:
@@ -207,6 +212,12 @@ def _last_stage(folder: CellFolder) -> tuple[str, int]:
         if event.stage:
             return event.stage, event.attempt
     return "waiting", 0
+
+
+def _waits(folder: CellFolder) -> str:
+    """The last word of a supervisor that waits; see :mod:`ptb_core.disk.waiting`."""
+    last = read_events(folder.journal)[-1:]
+    return last[0].text if last and last[0].data.get("waiting_for_disk") is True else ""
 
 
 def _deadline(folder: CellFolder, attempt: int) -> float | None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ptb_core.atomic import write_json
+from ptb_core.disk.needs import generate_need
+from ptb_core.disk.waiting import wait_for_room
 from ptb_core.errors import CheckpointError, EngineError, SandboxLostError
 from ptb_core.evaluation.protocol import (
     generate_options,
@@ -56,6 +58,7 @@ def generate(context: StageContext) -> Generated:
     if checkpoint is None:
         return Generated(state="skipped", reason="there is no submission to serve")
     _end_earlier_session(context)
+    wait_for_room(context, "generate", generate_need())
     session = _open(context, checkpoint)
     facts = session.facts()
     try:

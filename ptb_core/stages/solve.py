@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptb_core.atomic import write_json
+from ptb_core.disk.needs import solve_need
+from ptb_core.disk.waiting import wait_for_room
 from ptb_core.disk_faults import disk_fault
 from ptb_core.errors import ClaimLostError, SandboxError, SandboxLostError
 from ptb_core.evaluation.workspace import lay_harness
@@ -122,6 +124,7 @@ def _adopt(context: StageContext, session: Session, live: LiveAgent) -> LiveAgen
 def _begin(context: StageContext) -> tuple[Session, LiveAgent]:
     plan = context.run.plan
     prepared = context.result("prepare", Prepared)
+    wait_for_room(context, "solve", solve_need(plan, context.catalogue.model(context.cell.model)))
     workspace = context.attempt_dir / "workspace"
     workspace.mkdir()
     started = time.time()

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from ptb_core import driver
-from ptb_core.catalogue import Catalogue
+from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.claims import HeldClaim, take_claim
 from ptb_core.driver import (
     Job,
@@ -31,7 +31,7 @@ from ptb_core.errors import PluginError
 from ptb_core.interfaces import CellCommand, Executor, JobHandle, JobStatus, Resources
 from ptb_core.run_folder import Run, RunFolder
 from ptb_core.sandboxing import Limits
-from ptb_core.specs import ExecutorSpec, JsonValue
+from ptb_core.specs import ExecutorSpec, JsonValue, ModelSpec
 from ptb_core.status import CellStatus
 
 from .small_run import BASE, MINE, NULL, finish, small_run
@@ -83,7 +83,7 @@ class MemoryExecutor(Executor):
 
 
 class OneExecutor:
-    """The only thing that the driver asks the catalogue for."""
+    """The only things that the driver asks the catalogue for."""
 
     def __init__(self, executor: MemoryExecutor) -> None:
         self._executor = executor
@@ -91,6 +91,9 @@ class OneExecutor:
     def executor(self, name: str) -> MemoryExecutor:
         assert name == "local"
         return self._executor
+
+    def model(self, name: str) -> ModelSpec:
+        return load_catalogue().model(name)
 
 
 class World:
