@@ -39,7 +39,7 @@ class _LinePrinter:
                 self._tell(status)
 
     def _tell(self, status: CellStatus) -> None:
-        key = describe_status(status) if status.is_recorded else status.stage
+        key = describe_status(status) if status.is_recorded else status.waits or status.stage
         if self._last.get(status.cell.id, "waiting") != key:
             self._last[status.cell.id] = key
             elapsed = time.monotonic() - self._started

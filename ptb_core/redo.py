@@ -149,6 +149,7 @@ def _stages(run_folder: RunFolder, cell: CellSpec, kind: RedoKind) -> tuple[str,
 
     Raises:
         NotRedoableError: If it cannot be done again.
+        RemovedError: If its checkpoint was removed to free the disk.
     """
     folder = run_folder.cell(cell.id)
     claim = latest_claim(folder.claims)
@@ -161,6 +162,8 @@ def _stages(run_folder: RunFolder, cell: CellSpec, kind: RedoKind) -> tuple[str,
         raise NotRedoableError(
             f"it is not finished (stage {status.stage}); `ptb run` on the run folder continues it"
         )
+    if kind in ("rejudge", "reevaluate"):
+        refuse_removed_checkpoint(folder)
     if kind == "rejudge":
         _require_evidence(cell, folder)
     elif kind == "reevaluate":
@@ -197,8 +200,8 @@ def _stages_of_retry(status: CellStatus) -> tuple[str, ...]:
 
 def _busy(claim: Claim) -> str:
     return (
-        f"a supervisor works on it ({claim.host}, pid {claim.pid}); wait until it has ended, or "
-        "stop it with `ptb cancel`"
+        f"a supervisor works on it ({claim.holder}); wait until it has ended, or stop it with "
+        "`ptb cancel`"
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptb_core.errors import Fault
+from ptb_core.json_paths import type_words
 from ptb_core.specs import JsonValue, Setting
 from ptb_core.suggest import did_you_mean
 
@@ -94,7 +95,7 @@ def _fault(setting: Setting, value: JsonValue, is_given: bool, path: str) -> Fau
             return Fault(path=path, found="nothing", expected=f"{setting.description}")
         return None
     if is_given and not _is_type(value, setting.type):
-        return Fault(path=path, found=repr(value)[:60], expected=f"a {setting.type}")
+        return Fault(path=path, found=repr(value)[:60], expected=type_words(setting.type))
     if setting.choices and value not in setting.choices:
         choices = ", ".join(str(choice) for choice in setting.choices)
         return Fault(path=path, found=repr(value)[:60], expected=f"one of {choices}")

@@ -29,6 +29,7 @@ def command(run: Path, as_json: bool) -> None:
                 "deadline_unix_s": status.deadline_unix_s,
                 "counts": status.record.counts if status.record else None,
                 "problem": status.problem,
+                "waits": status.waits,
             }
             for status in statuses
         ]

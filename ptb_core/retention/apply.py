@@ -11,7 +11,7 @@ from ptb_core.catalogue import Catalogue
 from ptb_core.errors import PtbError, RecordError
 from ptb_core.journal import append_event
 from ptb_core.plan.model import Retention
-from ptb_core.retention.collect import CellFindings, Collector
+from ptb_core.retention.collect import CellFindings, Collector, is_held
 from ptb_core.retention.policy import siblings
 from ptb_core.run_folder import Run, RunFolder
 from ptb_core.specs import CellSpec
@@ -90,7 +90,8 @@ def _after_record(
     yield collector.clean(cell, held=(cell.id,))
     if retention.checkpoints == "best":
         for other in siblings(run.cells, cell):
-            if other.id != cell.id and run_folder.cell(other.id).record.exists():
+            folder = run_folder.cell(other.id)
+            if other.id != cell.id and folder.record.exists() and not is_held(folder):
                 yield collector.clean(other, held=(cell.id,))
 
 

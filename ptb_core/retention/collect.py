@@ -97,7 +97,7 @@ class Collector:
             folder = self._run_folder.cell(status.cell.id)
             if not folder.path.is_dir():
                 continue
-            if _is_held(folder):
+            if is_held(folder):
                 yield _busy(status.cell)
             else:
                 yield self._findings(status, decided.get(status.cell.id))
@@ -164,7 +164,7 @@ class Collector:
         """Return what may go, and why the checkpoint stays if it does."""
         items = list(places.leftovers(folder)) if self._with_leftovers else []
         record = status.record
-        if fate is None or record is None or not status.is_recorded:
+        if fate is None or record is None or status.problem or not status.is_recorded:
             return items, fate.why if fate and places.has_checkpoint(folder) else ""
         if fate.goes and places.cites_submission(folder, record):
             fate = Fate(goes=False, why="a verdict cites it")
@@ -225,7 +225,8 @@ class Collector:
         return f"{self._by} (checkpoints {rule.checkpoints}, workspaces {rule.workspaces})"
 
 
-def _is_held(folder: CellFolder) -> bool:
+def is_held(folder: CellFolder) -> bool:
+    """Return True while somebody works on a cell."""
     claim = latest_claim(folder.claims)
     return claim is not None and is_alive(folder.claims, claim)
 

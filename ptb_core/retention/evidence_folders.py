@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ptb_core.claims import is_alive, latest_claim
-from ptb_core.run_folder import CellFolder, RunFolder
+from ptb_core.retention.collect import is_held
+from ptb_core.run_folder import RunFolder
 from ptb_core.stages.judge import NEUTRAL_PREFIX
 
 
@@ -50,9 +50,4 @@ def _is_dead(folder: Path, run_folder: RunFolder) -> bool:
         if target is None or ".." in target.parts or not target.is_relative_to(cells):
             return False
         owners.update(target.relative_to(cells).parts[:1])
-    return len(owners) == 1 and not _is_held(run_folder.cell(owners.pop()))
-
-
-def _is_held(cell: CellFolder) -> bool:
-    claim = latest_claim(cell.claims)
-    return claim is not None and is_alive(cell.claims, claim)
+    return len(owners) == 1 and not is_held(run_folder.cell(owners.pop()))

@@ -96,7 +96,7 @@ def refuse_removed_checkpoint(folder: CellFolder) -> None:
     for removal in reversed(removals(folder)):
         if removal.path == wanted:
             raise RemovedError(
-                f"{folder.path.name}: its checkpoint was removed on {_date(removal)} by "
+                f"its checkpoint was removed on {_date(removal)} by "
                 f"{removal.by}, because {removal.why}; it can neither answer nor be judged by its "
                 f"weights again. It was: {_shown(removal.files)}"
             )

@@ -23,7 +23,6 @@ from ptb_core.stages.solve import OUTSIDE_WORKSPACE, SUBMISSION
 WEIGHTS_SUFFIX = ".safetensors"
 MIN_WEIGHTS_BYTES = 2**20
 """Smaller weights are not worth a removal."""
-
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 """Names that :mod:`ptb_core.atomic` gives to files that are not whole yet."""
 
@@ -78,7 +77,7 @@ def checkpoints(folder: CellFolder, why: str) -> Iterator[Item]:
     for number in folder.attempts("solve"):
         frozen = _frozen(folder, number)
         for path in _own_weights(folder, number):
-            yield Item(what="checkpoint", path=path, why=why, known=_of(frozen, path))
+            yield Item(what="checkpoint", path=path, why=why, known=frozen.get(path, ()))
 
 
 def copies(folder: CellFolder) -> Iterator[Item]:
@@ -102,7 +101,7 @@ def copies(folder: CellFolder) -> Iterator[Item]:
     }
     frozen = _frozen(folder, solve.attempt)
     for path in _own_weights(folder, solve.attempt):
-        known = _of(frozen, path)
+        known = frozen.get(path, ())
         if any((f.size, f.sha256) in held and _is_file(path, f.size) for f in known):
             yield Item(what="copy", path=path, why="the sealed checkpoint holds it", known=known)
 
@@ -170,7 +169,7 @@ def _dead_sandboxes(folder: CellFolder, stage: str) -> Iterator[Item]:
 
 def _came_to_nothing(folder: CellFolder, stage: str, number: int) -> bool:
     """A dead supervisor leaves no last word, so only a ``done`` says otherwise."""
-    return not any(
+    return not folder.attempt_marker(stage, number).exists() and not any(
         event.stage == stage and event.attempt == number and event.event == "done"
         for event in read_events(folder.journal)
     )
@@ -189,20 +188,18 @@ def _own_weights(folder: CellFolder, number: int) -> list[Path]:
     return [path for path in _files(final) if path.suffix == WEIGHTS_SUFFIX]
 
 
-def _frozen(folder: CellFolder, number: int) -> dict[str, SealedFile]:
-    """Digests taken at the freeze by path below the workspace, if this attempt did the stage."""
+def _frozen(folder: CellFolder, number: int) -> dict[Path, tuple[SealedFile, ...]]:
+    """Digests taken at the freeze, each under its bare name, if this attempt did the stage."""
     head = read_marker_head(folder.marker("solve"))
     solved = read_marker(folder.marker("solve"), Solved)
     if head is None or solved is None or head.attempt != number:
         return {}
-    return {file.path: file for file in solved.seal if file.type == "file"}
-
-
-def _of(frozen: dict[str, SealedFile], path: Path) -> tuple[SealedFile, ...]:
-    """Return the digest of one of the agent's own weights, under its bare name."""
-    parts = path.parts[len(path.parts) - path.parts[::-1].index(SUBMISSION) - 1 :]
-    found = frozen.get("/".join(parts))
-    return (replace(found, path=path.name),) if found else ()
+    workspace = folder.attempt("solve", number) / "workspace"
+    return {
+        workspace / file.path: (replace(file, path=Path(file.path).name),)
+        for file in solved.seal
+        if file.type == "file"
+    }
 
 
 def _left_by_agents(folder: CellFolder) -> Iterator[Path]:

@@ -69,6 +69,8 @@ def _fate(status: CellStatus, rule: CheckpointRule) -> Fate:
         return Fate(goes=False, why=f"it is not recorded yet ({status.stage})")
     if record is None:
         return Fate(goes=False, why=f"its record cannot be read: {status.problem}")
+    if status.problem:
+        return Fate(goes=False, why=f"something of it cannot be read: {status.problem}")
     if rule == "none":
         return Fate(goes=True, why="it is recorded")
     if record.counts == "missing":

@@ -44,9 +44,12 @@ def test_weights_that_the_seal_did_not_take_are_no_copy(world: World) -> None:
     assert gone(before, content(folder.path)) == {OWN}
 
 
-def test_weights_of_the_same_name_and_size_in_a_subfolder_are_no_copy(world: World) -> None:
+@pytest.mark.parametrize("place", ["old", "final_model"])
+def test_weights_of_the_same_name_and_size_in_a_subfolder_are_no_copy(
+    world: World, place: str
+) -> None:
     folder = recorded(world.folder, world.cell())
-    nested = folder.attempt("solve", 1) / "workspace/final_model/old/model.safetensors"
+    nested = folder.attempt("solve", 1) / f"workspace/final_model/{place}/model.safetensors"
     nested.parent.mkdir()
     nested.write_bytes(weights(b"b"))
     before = content(folder.path)

@@ -141,6 +141,15 @@ def test_a_cell_whose_record_is_damaged_keeps_everything(world: World, rule: str
     assert why(world, "none").startswith("its record cannot be read: ")
 
 
+def test_a_cell_whose_wish_to_be_done_again_is_damaged_keeps_everything(world: World) -> None:
+    folder = recorded(world.folder, world.cell())
+    folder.redo.write_text("{", "utf-8")
+    before = content(folder.path)
+    assert world.clean("none", "without-weights") == []
+    assert content(folder.path) == before
+    assert why(world, "none").startswith("something of it cannot be read: ")
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_a_cell_that_is_worked_on_keeps_everything(world: World, rule: str) -> None:
     folder = recorded(world.folder, world.cell())

@@ -32,11 +32,12 @@ from ptb_core.api import (
 )
 from ptb_plugins.sandboxes.local import command_files, transfer
 from ptb_plugins.sandboxes.local.channel import GuardianGoneError, ask
-from ptb_plugins.sandboxes.local.guard.files import read_json
+from ptb_plugins.sandboxes.local.guard.files import read_json, sweep
 from ptb_plugins.sandboxes.local.opening import OpenedSession
 from ptb_plugins.sandboxes.local.runtime import (
     CONTROL_SOCKET,
     SOCKETS,
+    end_lost,
     guardian_lives,
     release,
 )
@@ -104,6 +105,18 @@ class LocalSession(Session):
         self._ask({"do": "start", "id": identifier, "timeout_s": command.timeout_s})
         return ProcessHandle(session=self._opened.name, id=identifier)
 
+    def processes(self) -> tuple[ProcessHandle, ...]:
+        """Return the commands that the guardian has started, oldest first."""
+        started = []
+        for path in self._processes.glob("*/status.json"):
+            status = read_json(path)
+            if status is not None:
+                started.append((status["started_unix_s"], path.parent.name))
+        return tuple(
+            ProcessHandle(session=self._opened.name, id=identifier)
+            for _, identifier in sorted(started)
+        )
+
     def _write_files(self, command: Command) -> None:
         for path, content in command.files.items():
             transfer.put_bytes(self._workspace, content, path)
@@ -164,6 +177,7 @@ class LocalSession(Session):
         with contextlib.suppress(SandboxLostError):
             self.kill()
         release(self._runtime, self._opened.mark)
+        sweep(self._control)
         _remove_tree(Path(self._opened.tmp))
 
     def put(self, source: Path, target: str) -> None:
@@ -297,7 +311,7 @@ def attach_session(sandbox: str, handle: SessionHandle) -> LocalSession:
 
     Raises:
         SandboxError: If it lives on another host.
-        SandboxLostError: If its guardian is gone.
+        SandboxLostError: If its guardian is gone; what it left is then removed.
     """
     host, here = handle.data["host"], os.uname().nodename
     control = Path(str(handle.data["control"]))
@@ -310,11 +324,18 @@ def attach_session(sandbox: str, handle: SessionHandle) -> LocalSession:
     try:
         opened = msgspec.convert(json.loads((control / "session.json").read_bytes()), OpenedSession)
     except FileNotFoundError:
+        if host == here:
+            end_lost(handle.name, control)
         raise SandboxLostError(
-            f"sandbox local: session {handle.name!r} is lost: its control folder {control} is gone"
+            f"sandbox local: session {handle.name!r} is lost: its control folder {control} is gone,"
+            " as after moving a run folder; what ran inside was killed"
         ) from None
     session = LocalSession(sandbox, opened)
-    session.status()
+    try:
+        session.status()
+    except SandboxLostError:
+        session.close()  # nobody will hold it again
+        raise
     return session
 
 
