@@ -33,6 +33,7 @@ from ptb_core.sandboxing import (
     SessionHandle,
     SessionStatus,
 )
+from ptb_core.sizes import in_words
 from ptb_core.specs import AgentSpec
 from ptb_core.stages.context import Prepared, Solved, StageContext
 from ptb_core.stages.prepare import data_dir_of, hidden_paths
@@ -227,6 +228,8 @@ def _conclude(
     write_json(context.attempt_dir / "trace.json", trace)
     ended = process.ended_unix_s or status.frozen_unix_s or time.time()
     outcome, detail = classify(trace, process, status)
+    if process.omitted_output_bytes:
+        detail += f"; {in_words(process.omitted_output_bytes)} of its output were left out"
     return Solved(
         solve=Solve(
             outcome=outcome,
