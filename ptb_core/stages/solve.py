@@ -228,12 +228,10 @@ def _conclude(
     write_json(context.attempt_dir / "trace.json", trace)
     ended = process.ended_unix_s or status.frozen_unix_s or time.time()
     outcome, detail = classify(trace, process, status)
-    if process.omitted_output_bytes:
-        detail += f"; {in_words(process.omitted_output_bytes)} of its output were left out"
     return Solved(
         solve=Solve(
             outcome=outcome,
-            detail=detail,
+            detail=detail + _left_out(process),
             seconds=max(0.0, ended - live.started_unix_s),
             usage=trace.usage,
             exit_code=process.exit_code,
@@ -268,6 +266,11 @@ def classify(
     if process.exit_code == 0:
         return "finished", "ended by itself with exit status 0"
     return "crash", f"ended with exit status {process.exit_code} and no terminal event"
+
+
+def _left_out(process: ProcessStatus) -> str:
+    size = process.omitted_output_bytes
+    return f"; {in_words(size)} of its output were left out" if size else ""
 
 
 def _save_logs(context: StageContext, session: Session, process: ProcessHandle) -> Path:
