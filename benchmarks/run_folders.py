@@ -40,12 +40,13 @@ FLAGGED_SHARE = 0.1
 
 
 def small_plan(folder: Path, repeats: int) -> Path:
-    """Write a plan whose agents cost nothing, with ``null`` beside them; return its file."""
+    """Write a plan of 100 agents that cost nothing, on a model that runs here; return its file."""
     agents: list[JsonValue] = [{"name": "null", "scaffold": "null"}]
     for name, program in AGENTS.items():
         (folder / f"{name}.sh").write_text(program, "utf-8")
         settings = {"program": f"{name}.sh", "interpreter": "sh"}
         agents.append({"name": name, "scaffold": "script", "settings": settings})
+    agents += [{"name": f"more-{i:02}", "scaffold": "null"} for i in range(100 - len(agents))]
     return _write_plan(folder, "small", [TASK], [MODEL], agents, repeats=repeats)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.checkpoints import (
     StoredTensor,
     canonical_name,
@@ -57,7 +58,7 @@ from ptb_core.interfaces import (
     Task,
 )
 from ptb_core.manifests import load_manifest, load_manifests
-from ptb_core.processes import process_start_time
+from ptb_core.processes import boot_id, process_start_time
 from ptb_core.sandboxing import (
     Command,
     Limits,
@@ -91,9 +92,11 @@ from ptb_core.specs import (
     TaskSpec,
 )
 from ptb_core.traces import OutcomeKind, Trace, TraceEvent, Usage
+from ptb_core.wrapped_session import WrappedSession, inner_handle
 
 __all__ = [
     "AgentSpec",
+    "Catalogue",
     "CellCommand",
     "CellContext",
     "CellSpec",
@@ -165,11 +168,15 @@ __all__ = [
     "Usage",
     "UsageError",
     "Verdict",
+    "WrappedSession",
+    "boot_id",
     "canonical_name",
     "count_marks",
     "data_dir",
     "decode_floats",
     "hookimpl",
+    "inner_handle",
+    "load_catalogue",
     "load_manifest",
     "load_manifests",
     "mean_and_stderr",

@@ -1,8 +1,13 @@
-"""Files that are there whole or not at all, also after a crash."""
+"""Files that are there whole or not at all, also after a crash.
+
+A writer that is killed may leave its temporary file, named so that :func:`sweep` knows it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -22,7 +27,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         _write_whole(temporary, content, path)
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
     sync_folder(path.parent)
 
@@ -39,7 +44,8 @@ def create_exclusive(path: Path, content: bytes) -> bool:
     Uses ``link(2)``, which is atomic on NFS where ``O_EXCL`` once was not.
 
     Returns:
-        False if the file existed already.
+        False if the file existed already, or if whoever created it has swept this one's
+        temporary file away.
 
     Raises:
         OSError: If it cannot be written; nothing is then left behind.
@@ -50,8 +56,12 @@ def create_exclusive(path: Path, content: bytes) -> bool:
         os.link(temporary, path)
     except FileExistsError:
         return False
+    except FileNotFoundError:
+        if not path.exists():
+            raise
+        return False
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
     sync_folder(path.parent)
     return True
 
@@ -66,9 +76,22 @@ def write_all(descriptor: int, content: bytes) -> None:
         content = content[os.write(descriptor, content) :]
 
 
-def is_temporary(path: Path) -> bool:
-    """Tell whether a file is what a writer of this module leaves that was killed half-way."""
-    return path.name.startswith(".") and path.name.endswith(".tmp")
+def is_temporary(name: str) -> bool:
+    """Return True for names that only a write or copy of ours has that is under way."""
+    return name.startswith(".") and name.endswith((".tmp", ".partial"))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left directly in a folder; only its owner may call this."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if not is_temporary(path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -84,6 +107,11 @@ def sync_folder(folder: Path) -> None:
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+
+
+def _remove(temporary: Path) -> None:
+    with contextlib.suppress(OSError):  # what went wrong before is worth more
+        temporary.unlink(missing_ok=True)
 
 
 def _write_whole(temporary: Path, content: bytes, path: Path) -> None:

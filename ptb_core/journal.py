@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, TypeVar
@@ -127,6 +127,22 @@ def read_lines(path: Path, line_type: type[LineT], what: str) -> tuple[LineT, ..
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
     return tuple(found)
+
+
+def last_events(events: Iterable[Event]) -> dict[tuple[str, int], Event]:
+    """Return how each attempt stands, by stage and number: its start, or its end if it has one.
+
+    A supervisor that lost its claim may still say that it leaves; an attempt that its successor
+    has continued goes on all the same, so only the highest fence's word counts.
+    """
+    last: dict[tuple[str, int], Event] = {}
+    for event in events:
+        key = (event.stage, event.attempt)
+        if event.event not in ("started", "done", "failed", "abandoned"):
+            continue
+        if key not in last or event.fence >= last[key].fence:
+            last[key] = event
+    return last
 
 
 def _line_start(path: Path) -> bytes:

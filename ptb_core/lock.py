@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from ptb_core.specs import JsonValue
 
 if TYPE_CHECKING:
     from ptb_core.catalogue import Catalogue
+    from ptb_core.plan.model import Plan
     from ptb_core.run_folder import Run
     from ptb_core.specs import CellSpec, Kind
 
@@ -73,6 +75,24 @@ def components(catalogue: Catalogue, run: Run, cell: CellSpec) -> Mapping[str, J
     return {f"{kind}/{name}": _provenance(catalogue, kind, name) for kind, name in used}
 
 
+def plan_components(catalogue: Catalogue, plan: Plan) -> Mapping[str, JsonValue]:
+    """Return distribution and version of every component that a plan names."""
+    used: list[tuple[Kind, str]] = [
+        *(("task", name) for name in plan.tasks),
+        *(("model", name) for name in plan.models),
+        *(("scaffold", agent.scaffold) for agent in plan.agents),
+        ("sandbox", plan.sandbox.name),
+        ("engine", plan.engine.name),
+        ("executor", plan.executor.name),
+        *(("judge", judge.name) for judge in plan.judges),
+    ]
+    found = {f"{kind}/{name}": catalogue.provenance(kind, name) for kind, name in used}
+    return {
+        key: {"distribution": one.distribution, "version": one.version}
+        for key, one in found.items()
+    }
+
+
 def gpu_lines() -> list[str]:
     """Return one line per GPU as the driver lists it; none without a driver."""
     program = shutil.which("nvidia-smi")
@@ -99,6 +119,7 @@ def _provenance(catalogue: Catalogue, kind: Kind, name: str) -> JsonValue:
         return None
 
 
+@cache
 def _version(name: str) -> str | None:
     try:
         return metadata.version(name)

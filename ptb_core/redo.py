@@ -200,8 +200,8 @@ def _stages_of_retry(status: CellStatus) -> tuple[str, ...]:
 
 def _busy(claim: Claim) -> str:
     return (
-        f"a supervisor works on it ({claim.host}, pid {claim.pid}); wait until it has ended, or "
-        "stop it with `ptb cancel`"
+        f"a supervisor works on it ({claim.holder}); wait until it has ended, or stop it with "
+        "`ptb cancel`"
     )
 
 

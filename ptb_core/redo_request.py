@@ -13,9 +13,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-import msgspec
-
 from ptb_core.atomic import write_bytes, write_json
+from ptb_core.damage import read_stored
 from ptb_core.errors import RecordError
 from ptb_core.run_folder import CellFolder
 from ptb_core.stages.context import read_marker_head
@@ -54,17 +53,12 @@ def read_redo(folder: CellFolder) -> RedoRequest | None:
     Raises:
         RecordError: If the file is damaged.
     """
-    try:
-        content = folder.redo.read_bytes()
-    except FileNotFoundError:
-        return None
-    try:
-        return msgspec.json.decode(content, type=RedoRequest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordError(
-            f"{folder.redo} is damaged ({error}); remove it: the cell then counts as it did "
-            "before, and what was to be done again can be asked for anew"
-        ) from error
+    return read_stored(
+        folder.redo,
+        RedoRequest,
+        "remove it: the cell then counts as it did before, and what was to be done again can be "
+        "asked for anew",
+    )
 
 
 def write_redo(folder: CellFolder, kind: RedoKind, stages: Collection[str]) -> RedoRequest:

@@ -25,12 +25,13 @@ from pathlib import Path
 
 import msgspec
 
-from ptb_core.atomic import create_exclusive, is_temporary
+from ptb_core.atomic import create_exclusive, is_temporary, sweep
 from ptb_core.canonical import short_hash
+from ptb_core.damage import unreadable
 from ptb_core.errors import UsageError
 from ptb_core.plan.model import Plan
+from ptb_core.run_head import HEAD_REMEDY, decode_head, encode_head
 from ptb_core.run_head import Run as Run
-from ptb_core.run_head import decode_head, encode_head
 from ptb_core.specs import JsonValue
 
 
@@ -62,7 +63,7 @@ class RunFolder:
 
     def cell(self, cell_id: str) -> CellFolder:
         """Return the folder of a cell."""
-        return CellFolder(self.path / "cells" / cell_id)
+        return CellFolder(self.path / f"cells/{cell_id}")
 
     def create(self, plan: Plan, software: Mapping[str, JsonValue]) -> Run:
         """Write the head, or return the one that is there if it is of the same plan.
@@ -88,18 +89,22 @@ class RunFolder:
     def _create(self, run: Run) -> Run:
         if self.head.exists():
             return self._existing(run)
-        if self.path.exists() and self._has_foreign_files():
+        if self._holds_something_else():
             raise UsageError(
                 f"{self.path} is neither empty nor a run folder (it has no run.json); "
                 "name another folder with --run-dir"
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        if not create_exclusive(self.head, encode_head(run)):
-            return self._existing(run)
-        return run
+        created = create_exclusive(self.head, encode_head(run))
+        sweep(self.path)
+        return run if created else self._existing(run)
 
-    def _has_foreign_files(self) -> bool:
-        return any(not is_temporary(path) for path in self.path.iterdir())
+    def _holds_something_else(self) -> bool:
+        """A head that another command line is just writing, or was killed writing, is no file."""
+        if not self.path.exists():
+            return False
+        names = {path.name for path in self.path.iterdir() if not is_temporary(path.name)}
+        return bool(names) and self.head.name not in names
 
     def open(self) -> Run:
         """Read the head.
@@ -114,6 +119,8 @@ class RunFolder:
             raise UsageError(
                 f"{self.path} is no run folder: it has no run.json; `ptb run --plan PLAN` makes one"
             ) from None
+        except OSError as error:
+            raise unreadable(self.head, error, HEAD_REMEDY) from error
         return decode_head(self.head, content)
 
     def _existing(self, wanted: Run) -> Run:
@@ -122,7 +129,7 @@ class RunFolder:
             raise UsageError(
                 f"{self.path} belongs to plan {found.plan.name!r} ({found.plan_id}), not to "
                 f"{wanted.plan.name!r} ({wanted.plan_id}) as it stands now; a run keeps its plan: "
-                "name another folder with --run-dir, or restore the plan and its programs"
+                "name another folder with --run-dir, or restore the plan, its programs and plugins"
             )
         return found
 
@@ -170,11 +177,11 @@ class CellFolder:
 
     def stage(self, name: str) -> Path:
         """Folder of a stage."""
-        return self.path / "stages" / name
+        return self.path / f"stages/{name}"
 
     def marker(self, stage: str) -> Path:
         """The stage's durable marker, that of the attempt that counts; exists once it is done."""
-        return self.stage(stage) / "done.json"
+        return self.path / f"stages/{stage}/done.json"
 
     def attempt(self, stage: str, number: int) -> Path:
         """Folder of one attempt at a stage."""
@@ -188,10 +195,26 @@ class CellFolder:
         """The record that an attempt at the stage ``record`` wrote; never written again."""
         return self.attempt("record", number) / "record.json"
 
+    def sweep(self) -> None:
+        """Remove what a killed supervisor left half written; only the cell's holder may do so.
+
+        What an agent made is never looked at: it lies deeper.
+        """
+        places = [self.path, self.claims, *self.path.glob("stages/*")]
+        for place in (*places, *self.path.glob("stages/*/attempt-*")):
+            sweep(place)
+            sweep(place / "engine")
+
     def attempts(self, stage: str) -> list[int]:
         """Numbers of the attempts that were begun, in order."""
         folders = self.stage(stage).glob("attempt-*")
         return sorted(int(p.name.removeprefix("attempt-")) for p in folders if p.is_dir())
+
+
+def run_path_of(marker: Path) -> Path:
+    """Return the run folder that a stage's marker lies in."""
+    stages = next(folder for folder in marker.parents if folder.name == "stages")
+    return stages.parents[2]
 
 
 def plan_id(plan: Plan) -> str:

@@ -6,18 +6,23 @@ plan, once. Every supervisor reads the head, so it is kept small: 10,000 cells a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from ptb_core.damage import other_version
 from ptb_core.errors import RecordError, UsageError
 from ptb_core.plan.model import Plan
 from ptb_core.specs import CellSpec, JsonValue
 
 RUN_VERSION = 1
+HEAD_REMEDY = "restore it from a copy, the cells' records are intact"
+CELL_ID = re.compile(r"[^./\0][^/\0]*")
+"""What a cell may be called: nothing that leads out of the run folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +35,8 @@ class Run:
         created_unix_s: When the run was created.
         plan: The plan, defaults filled in.
         plan_id: Hash of the plan's content, files by their content; a run folder takes one plan.
-        software: Versions of this project and Python at creation.
+        software: Versions of this project and Python at creation, and under ``components`` the
+            distribution and version of every component that the plan names.
     """
 
     run_id: str
@@ -39,6 +45,9 @@ class Run:
     plan_id: str
     software: Mapping[str, JsonValue]
     schema_version: int = RUN_VERSION
+    _by_id: dict[str, CellSpec] = field(
+        default_factory=dict, init=False, repr=False, compare=False, hash=False
+    )
 
     @property
     def cells(self) -> tuple[CellSpec, ...]:
@@ -51,19 +60,28 @@ class Run:
         Raises:
             UsageError: If the run has no such cell.
         """
-        for cell in self.cells:
-            if cell.id == cell_id:
-                return cell
+        if not self._by_id:
+            self._by_id.update({cell.id: cell for cell in self.cells})
+        if cell_id in self._by_id:
+            return self._by_id[cell_id]
         from ptb_core.suggest import did_you_mean
 
-        hint = did_you_mean(cell_id, [cell.id for cell in self.cells])
+        hint = did_you_mean(cell_id, self._by_id)
         raise UsageError(f"the run {self.plan.name} has no cell {cell_id!r}{hint}")
 
 
 def encode_head(run: Run) -> bytes:
     """Return a head as the JSON of its file, one line per cell."""
-    head = msgspec.to_builtins(replace(run, plan=replace(run.plan, cells=())))
-    del head["plan"]["cells"]
+    plan = msgspec.to_builtins(replace(run.plan, cells=()))
+    del plan["cells"]
+    head = {
+        "schema_version": run.schema_version,
+        "run_id": run.run_id,
+        "created_unix_s": run.created_unix_s,
+        "plan_id": run.plan_id,
+        "software": run.software,
+        "plan": plan,
+    }
     text = msgspec.json.format(msgspec.json.encode(head), indent=2).removesuffix(b"\n}")
     lines = b",\n    ".join(msgspec.json.encode(_line(cell, run.plan)) for cell in run.cells)
     return text + b',\n  "cells": [\n    ' + lines + b"\n  ]\n}\n"
@@ -82,14 +100,13 @@ def decode_head(path: Path, content: bytes) -> Run:
     try:
         version = msgspec.json.decode(content, type=_Version).schema_version
         if version != RUN_VERSION:
-            raise RecordError(
-                f"{path}: schema_version {version}; this version of ptb reads {RUN_VERSION}; "
-                "use the version that wrote it"
-            )
-        return _run(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
+            raise other_version(path, version, RUN_VERSION)
+        return _sound(_run(content))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(f"{path} is damaged ({error}); {HEAD_REMEDY}") from error
+    except KeyError as error:
         raise RecordError(
-            f"{path} is damaged ({error}); restore it from a copy, the cells' records are intact"
+            f"{path} is damaged (its plan has no agent {error}); {HEAD_REMEDY}"
         ) from error
 
 
@@ -118,6 +135,18 @@ class _Head(msgspec.Struct):
     software: dict[str, JsonValue]
     schema_version: int
     cells: list[_Line]
+
+
+def _sound(run: Run) -> Run:
+    """Make sure that no cell's id leads out of the run folder.
+
+    Raises:
+        msgspec.ValidationError: If one does.
+    """
+    for cell in run.cells:
+        if not CELL_ID.fullmatch(cell.id):
+            raise msgspec.ValidationError(f"{cell.id[:60]!r} is no id of a cell")
+    return run
 
 
 def _line(cell: CellSpec, plan: Plan) -> _Line:

@@ -76,7 +76,7 @@ def _source_faults(source: FileSource, path: str, manifest: Path | None) -> Iter
     if len(given) != 1:
         found = " and ".join(given) or "none of them"
         yield Fault(path=path, found=found, expected=f"exactly one of {', '.join(ways)}")
-    if source.packaged is not None and manifest is not None:
+    if source.packaged is not None:
         yield from _packaged_faults(source.packaged, f"{path}.packaged", manifest)
     if source.wheel is not None and source.path is None:
         expected = "the file's path in the wheel"
@@ -86,12 +86,15 @@ def _source_faults(source: FileSource, path: str, manifest: Path | None) -> Iter
         yield Fault(path=f"{path}.sha256", found="nothing", expected=expected)
 
 
-def _packaged_faults(packaged: str, path: str, manifest: Path) -> Iterator[Fault]:
+def _packaged_faults(packaged: str, path: str, manifest: Path | None) -> Iterator[Fault]:
     """Check the path of a file that a distribution brings along.
 
-    Whether a shipped file is there is asked when it is needed: every start checks this.
+    A spec that is built in code may name any place. Whether a shipped file is there is asked when
+    it is needed: every start checks this.
     """
-    root = root_of(manifest)
+    if manifest is None and Path(packaged).is_absolute():
+        return
+    root = data_dir() if manifest is None else root_of(manifest)
     whole = root / packaged
     if ".." in whole.parts or not whole.is_relative_to(root):
         shipped = root == data_dir()

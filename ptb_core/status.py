@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ptb_core.claims import is_alive, latest_claim
-from ptb_core.errors import RecordError
+from ptb_core.errors import PtbError, RecordError
 from ptb_core.journal import read_events
 from ptb_core.record_store import read_record
 from ptb_core.records import Record
@@ -25,7 +25,7 @@ class CellStatus:
     Attributes:
         cell: The cell.
         stage: Stage it is in, ``waiting`` before the first, ``done`` after the last, ``failed``
-            when a stage failed for good.
+            when a stage failed for good, ``unknown`` when its files cannot be read.
         attempt: Attempt of that stage, 0 outside a stage.
         is_alive: True while a supervisor works on it.
         deadline_unix_s: The agent's deadline, while it works.
@@ -68,7 +68,16 @@ def cell_status(run_folder: RunFolder, cell: CellSpec) -> CellStatus:
 
     A cell that has ended is looked at first, and nothing else of it is read: most cells of a long
     run have. A supervisor may end while this reads, so the claim is read before looking again.
+    Damaged files are named; they hide neither the rest of the cell nor other cells.
     """
+    try:
+        return _status(run_folder, cell)
+    except (PtbError, OSError) as error:
+        problem = str(error) if isinstance(error, PtbError) else _os_words(error)
+        return CellStatus(cell=cell, stage="unknown", attempt=0, is_alive=False, problem=problem)
+
+
+def _status(run_folder: RunFolder, cell: CellSpec) -> CellStatus:
     folder = run_folder.cell(cell.id)
     if not folder.path.exists():
         return CellStatus(cell=cell, stage="waiting", attempt=0, is_alive=False)
@@ -112,6 +121,8 @@ def describe_status(status: CellStatus, now_unix_s: float | None = None) -> str:
         words += f", {_clock(status.deadline_unix_s - now)} left"
     if status.progress is not None:
         words += f" {status.progress[0]}/{status.progress[1]}"
+    if status.stage == "unknown":
+        return f"unknown: {status.problem}"
     if status.waits:
         words += f", {status.waits}"
     if status.stage == "failed":
@@ -134,6 +145,10 @@ def _outcome(status: CellStatus) -> str:
         return f"counts as base: {record.reason}"
     score = record.own_score
     return f"score {100 * score.value:.1f}" if score else "done"
+
+
+def _os_words(error: OSError) -> str:
+    return f"{error.filename} cannot be read ({error.strerror})"
 
 
 def _clock(seconds: float) -> str:
@@ -161,7 +176,7 @@ def _ended(folder: CellFolder, cell: CellSpec) -> CellStatus | None:
 
 
 def _record(folder: CellFolder) -> tuple[Record | None, str]:
-    if not folder.record.exists():
+    if not folder.record.exists() and not folder.record.is_symlink():
         return None, ""
     try:
         return read_record(folder.record), ""
@@ -179,9 +194,12 @@ def _redo(folder: CellFolder) -> tuple[str, str]:
 
 def _last_words(folder: CellFolder, alive: bool) -> str:
     """What a supervisor that is gone said last; its log holds its own errors only."""
-    if alive or not folder.log.exists():
+    if alive:
         return ""
-    lines = folder.log.read_text("utf-8", errors="replace").splitlines()
+    try:
+        lines = folder.log.read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
     said = [line for line in lines if line.startswith("ptb: ")]
     if said:
         return said[-1].removeprefix("ptb: ")
@@ -217,6 +235,6 @@ def _progress(folder: CellFolder) -> tuple[int, int] | None:
 def _json(path: Path) -> dict[str, object]:
     try:
         value = msgspec.json.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -10,24 +10,26 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
-from ptb_core.atomic import write_json
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.claims import HeldClaim, take_claim
 from ptb_core.disk_faults import disk_fault, naming_disk_faults
 from ptb_core.errors import ClaimLostError, PtbError, RecordError, UsageError
-from ptb_core.journal import EventName, append_event, read_events
-from ptb_core.json_codec import to_builtins
+from ptb_core.journal import EventName, append_event, last_events, read_events
 from ptb_core.redo_request import abandon_redo, finish_redo, read_redo
 from ptb_core.retention.apply import retain_after_record
 from ptb_core.run_folder import Run, RunFolder
-from ptb_core.specs import CellSpec, JsonValue
-from ptb_core.stages.context import CellStoppedError, StageContext, read_marker_head
+from ptb_core.specs import CellSpec
+from ptb_core.stages.context import (
+    CellStoppedError,
+    StageContext,
+    read_marker_head,
+    write_marker,
+)
 from ptb_core.stages.generate import generate
 from ptb_core.stages.judge import judge
 from ptb_core.stages.prepare import prepare
@@ -96,6 +98,7 @@ def _supervise(run_folder: RunFolder, cell_id: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     try:
+        folder.sweep()
         append_event(folder.journal, "claimed", held.claim.number, text=held.claim.host)
         CellRun(run_folder, run, cell, load_catalogue(), held, stopping).to_the_end()
     finally:
@@ -149,13 +152,17 @@ class CellRun:
             context.raise_if_stopping()
             try:
                 result = stage.run(context)
-            except (CellStoppedError, ClaimLostError, RecordError) as error:
+            except (CellStoppedError, RecordError) as error:
                 if disk_fault(error) is None:
                     self._event("abandoned", context, stage, str(error))
+                raise
+            except ClaimLostError as error:  # its successor may be going on with this attempt
+                self._event("note", context, stage, str(error))
                 raise
             except Exception as error:
                 if disk_fault(error) is not None:
                     raise  # no fault of the stage, and its agent may still be at work
+                context.check_claim()  # what fails after a take-over is no failure of the cell
                 failures += 1
                 self._event("failed", context, stage, describe(error))
                 if failures >= stage.attempts:
@@ -196,25 +203,12 @@ class CellRun:
         return last + 1
 
     def _ended(self, stage: Stage, number: int) -> bool:
-        return any(
-            event.stage == stage.name
-            and event.attempt == number
-            and event.event in ("failed", "abandoned")
-            for event in read_events(self._folder.journal)
-        )
+        last = last_events(read_events(self._folder.journal)).get((stage.name, number))
+        return last is not None and last.event in ("failed", "abandoned")
 
     def _finish(self, stage: Stage, context: StageContext, result: object) -> None:
         self._held.check()
-        head: dict[str, JsonValue] = {
-            "schema_version": 1,
-            "stage": stage.name,
-            "attempt": context.attempt,
-            "fence": context.fence,
-            "finished_unix_s": time.time(),
-            "result": to_builtins(result),
-        }
-        write_json(self._folder.attempt_marker(stage.name, context.attempt), head)
-        write_json(self._folder.marker(stage.name), head)
+        write_marker(context, stage.name, result)
         self._event("done", context, stage, "")
 
     def _give_up(self, context: StageContext, stage: Stage, error: Exception) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -50,6 +51,9 @@ COMMANDS: Mapping[str, CommandEntry] = {
         target="ptb_core.cli.doctor:command",
         help="Say what this machine can run, and what to do about the rest.",
     ),
+    "check": CommandEntry(
+        target="ptb_core.cli.check:command", help="Hold components to the promises of their kind."
+    ),
     "validate": CommandEntry(
         target="ptb_core.cli.validate:command", help="Check a plan and say what it will take."
     ),
@@ -76,6 +80,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "prefetch": CommandEntry(
         target="ptb_core.cli.prefetch:command", help="Fetch the models and data of a plan."
     ),
+    "new": CommandEntry(target="ptb_core.cli.new:command", help="Begin a plugin of one kind."),
     "cell": CommandEntry(
         target="ptb_core.cli.cell:command", help="Supervise one cell.", hidden=True
     ),
@@ -178,8 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except OSError as error:
         _show_traceback(arguments)
-        place = f"{error.filename}: " if error.filename else ""
-        click.echo(f"ptb: {place}{error.strerror or error}", err=True)
+        click.echo(f"ptb: {_os_words(error)}", err=True)
         return EXIT_FAILED
     except Exception as error:
         _show_traceback(arguments)
@@ -210,6 +214,15 @@ def _show_traceback(arguments: Sequence[str]) -> None:
         import traceback
 
         traceback.print_exc()
+
+
+def _os_words(error: OSError) -> str:
+    from ptb_core.disk_faults import describe_fault, disk_fault
+
+    if disk_fault(error) is error and error.filename:
+        return describe_fault(error, Path(os.fsdecode(error.filename)))
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}"
 
 
 def _silence_stdout() -> None:

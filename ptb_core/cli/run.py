@@ -32,7 +32,8 @@ def command(plan: str, run_dir: Path | None, dry_run: bool, ignore_disk: bool) -
     from ptb_core.catalogue import load_catalogue
     from ptb_core.disk.outlook import outlook, settled_cells
     from ptb_core.driver import drive, refuse_obstacles
-    from ptb_core.lock import software
+    from ptb_core.lock import plan_components, software
+    from ptb_core.missing_plugins import refuse_missing
     from ptb_core.plan import load_plan
     from ptb_core.plan.estimate import describe_plan
     from ptb_core.progress import watcher
@@ -40,6 +41,8 @@ def command(plan: str, run_dir: Path | None, dry_run: bool, ignore_disk: bool) -
     from ptb_core.run_folder import RunFolder
 
     catalogue = load_catalogue()
+    if run_dir is not None:
+        refuse_missing(RunFolder(run_dir), catalogue)
     loaded = load_plan(plan, catalogue)
     if dry_run:
         for line in describe_plan(loaded, catalogue):
@@ -50,7 +53,8 @@ def command(plan: str, run_dir: Path | None, dry_run: bool, ignore_disk: bool) -
     refuse_obstacles(loaded)
     folder = RunFolder(run_dir or _new_run_dir(loaded.name))
     _weigh_disk(outlook(loaded, catalogue, folder.path, settled_cells(folder, loaded)), ignore_disk)
-    run = folder.create(loaded, software())
+    versions = software() | {"components": plan_components(catalogue, loaded)}
+    run = folder.create(loaded, versions)
     set_retention(folder, run, loaded.retention)
     click.echo(f"run folder: {folder.path}", err=True)
     try:

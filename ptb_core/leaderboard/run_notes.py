@@ -48,6 +48,7 @@ def _notes(runs: Sequence[RunResults], grid: Sequence[Pair], rules: Rules) -> It
         )
     yield from _changed_limits(runs, grid)
     yield from _done_again(runs)
+    yield from _continued(runs)
 
 
 def _changed_limits(runs: Sequence[RunResults], grid: Sequence[Pair]) -> Iterator[str]:
@@ -78,4 +79,17 @@ def _done_again(runs: Sequence[RunResults]) -> Iterator[str]:
             yield (
                 f"{run.path}: {len(again)} {words} judged or evaluated again ({names}); each "
                 "record lists under `earlier` what the cell counted with before"
+            )
+
+
+def _continued(runs: Sequence[RunResults]) -> Iterator[str]:
+    """Name the cells that another version of anything has begun."""
+    for run in runs:
+        cells = sorted(c for c, record in run.records.items() if record.lock.get("other_software"))
+        if cells:
+            words = "cell was" if len(cells) == 1 else "cells were"
+            names = ", ".join(cells[:_NAMED]) + (", ..." if len(cells) > _NAMED else "")
+            yield (
+                f"{run.path}: {len(cells)} {words} begun with other versions of ptb, plugins or "
+                f"libraries ({names}); each record says under `lock.other_software` which stages"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import msgspec
@@ -112,6 +112,13 @@ def _require_same_cell(record: Record, expected: CellSpec, run: Run, file: str) 
             f"{expected.id} ({expected.task}, {expected.model}), as run.json says; "
             "put the right file there"
         )
+    for field in fields(CellSpec):
+        here, there = getattr(found, field.name), getattr(expected, field.name)
+        if here != there:
+            raise RecordError(
+                f"{file}: found another {field.name} in $.cell than run.json says; the record is "
+                "damaged or of another run: put the right file there"
+            )
     agent_id = run.plan.agent_ids.get(expected.agent.name) if expected.agent else None
     if (record.agent_id, record.condition_id) != (agent_id, run.plan.condition_id):
         raise RecordError(

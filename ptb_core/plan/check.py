@@ -100,9 +100,10 @@ class Checker:
     def agents(self, data: Sequence[Mapping[str, JsonValue]]) -> tuple[AgentSpec, ...]:
         """Check the agents and give each its id."""
         self._unique([agent["name"] for agent in data], "$.agents", "agent")
-        return tuple(self._agent(agent, f"$.agents[{i}]") for i, agent in enumerate(data))
+        return tuple(self.agent(agent, f"$.agents[{i}]") for i, agent in enumerate(data))
 
-    def _agent(self, data: Mapping[str, JsonValue], path: str) -> AgentSpec:
+    def agent(self, data: Mapping[str, JsonValue], path: str) -> AgentSpec:
+        """Check an agent and give it its id."""
         agent = msgspec.convert(data, AgentSpec)
         spec = self.component("scaffold", agent.scaffold, f"{path}.scaffold")
         if not isinstance(spec, ScaffoldSpec):

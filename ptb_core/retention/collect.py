@@ -186,7 +186,8 @@ class Collector:
         return items, stays
 
     def _fate(self, cell: CellSpec) -> Fate | None:
-        group = siblings(self._run.cells, cell)
+        best = self._retention.checkpoints == "best"  # else a cell's fate is its own affair
+        group = siblings(self._run.cells, cell) if best else (cell,)
         statuses = [cell_status(self._run_folder, each) for each in group]
         return fates(statuses, self._retention.checkpoints, self._higher_is_better).get(cell.id)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
+from ptb_core.canonical import short_hash
+from ptb_core.damage import read_stored
 from ptb_core.disk_faults import disk_fault
+from ptb_core.errors import RecordError
 from ptb_core.integrity import Evidence, Verdict, combine
 from ptb_core.retention.notes import omissions, refuse_removed_checkpoint
 from ptb_core.specs import ComponentChoice
@@ -25,10 +29,26 @@ def judge(context: StageContext) -> Judged:
     Raises:
         OSError: If the disk is full or failing: nobody has looked then, and the stage is repeated.
     """
-    with tempfile.TemporaryDirectory(prefix=NEUTRAL_PREFIX) as neutral:
-        evidence = assemble_evidence(context, Path(neutral))
+    with _neutral_folder(context) as neutral:
+        evidence = assemble_evidence(context, neutral)
         verdicts = tuple(_ask(context, choice, evidence) for choice in context.run.plan.judges)
     return Judged(outcome=combine(verdicts), verdicts=verdicts)
+
+
+@contextlib.contextmanager
+def _neutral_folder(context: StageContext) -> Iterator[Path]:
+    """Make an empty private folder; one that a killed supervisor of this cell left is removed.
+
+    Its name follows from run and cell, so that it is found again, and tells neither.
+    """
+    name = short_hash([context.run.run_id, str(context.run_folder.path), context.cell.id])
+    folder = Path(tempfile.gettempdir()) / f"{NEUTRAL_PREFIX}{name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def assemble_evidence(context: StageContext, neutral: Path) -> Evidence:
@@ -56,10 +76,18 @@ def assemble_evidence(context: StageContext, neutral: Path) -> Evidence:
         base_model=prepared.base_model,
         harness=solved.harness,
         test_items=tuple(task.contamination_items(data_dir_of(prepared))),
-        trace=msgspec.json.decode(solved.trace.read_bytes(), type=Trace),
+        trace=_trace(solved.trace),
         declared_template=Path(model.chat_template).read_text("utf-8"),
         omitted={**sealed.omitted, **omissions(context.folder)},
     )
+
+
+def _trace(path: Path) -> Trace:
+    remedy = "restore it from a copy: the agent's own story cannot be told again"
+    trace = read_stored(path, Trace, remedy)
+    if trace is None:
+        raise RecordError(f"{path} is gone; {remedy}")
+    return trace
 
 
 def _linked(link: Path, target: Path) -> Path:

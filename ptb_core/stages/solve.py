@@ -22,7 +22,6 @@ from ptb_core.evaluation.workspace import lay_harness
 from ptb_core.evidence import collect_workspace
 from ptb_core.integrity import HarnessFile
 from ptb_core.interfaces import CellContext, Scaffold, Session
-from ptb_core.json_codec import from_json
 from ptb_core.prompt import render_prompt
 from ptb_core.records import Solve
 from ptb_core.sandboxing import (
@@ -36,6 +35,7 @@ from ptb_core.sandboxing import (
 from ptb_core.sizes import in_words
 from ptb_core.specs import AgentSpec
 from ptb_core.stages.context import Prepared, Solved, StageContext
+from ptb_core.stages.live import read_live
 from ptb_core.stages.prepare import data_dir_of, hidden_paths
 from ptb_core.traces import OutcomeKind, Trace
 
@@ -55,6 +55,7 @@ class LiveAgent:
     deadline_unix_s: float
     harness: tuple[HarnessFile, ...]
     prompt: str
+    folder: str = ""
 
 
 def solve(context: StageContext) -> Solved:
@@ -90,20 +91,35 @@ def _follow(context: StageContext, session: Session, live: LiveAgent) -> Solved:
 
 
 def find_live(attempt_dir: Path) -> LiveAgent | None:
-    """Return the agent that an earlier supervisor started in this attempt, if it did."""
-    path = attempt_dir / "live.json"
-    if not path.exists():
-        return None
-    return from_json(path.read_bytes(), LiveAgent)
+    """Return the agent that an earlier supervisor started in this attempt, if it did.
+
+    Raises:
+        RecordError: If what it left is damaged.
+    """
+    return read_live(attempt_dir / "live.json", LiveAgent, "agent")
 
 
 def _attach(context: StageContext, live: LiveAgent) -> tuple[Session, LiveAgent]:
     session = context.catalogue.sandbox(context.run.plan.sandbox.name).attach(live.session)
     if live.process is None:
-        session.close()
-        raise SandboxLostError("the supervisor died before the agent was started")
+        live = _adopt(context, session, live)
     context.note("solve", "attached to the agent that was already running")
     return session, live
+
+
+def _adopt(context: StageContext, session: Session, live: LiveAgent) -> LiveAgent:
+    """Find the agent of a supervisor that died just when it started it.
+
+    Raises:
+        SandboxLostError: If it had not been started; the session is then ended.
+    """
+    started = session.processes()
+    if not started:
+        session.close()
+        raise SandboxLostError("the supervisor died before the agent was started")
+    live = replace(live, process=started[0])
+    write_json(context.attempt_dir / "live.json", live)
+    return live
 
 
 def _begin(context: StageContext) -> tuple[Session, LiveAgent]:
@@ -175,6 +191,7 @@ def _start(
         deadline_unix_s=deadline,
         harness=harness,
         prompt=prompt,
+        folder=str(context.attempt_dir),
     )
     write_json(context.attempt_dir / "live.json", live)
     command = _scaffold(context).start(
@@ -246,11 +263,17 @@ def _conclude(
 
 
 def _keep_other_places(context: StageContext, session: Session) -> None:
-    """Keep what the agent wrote outside its workspace: it is evidence, too."""
+    """Keep what the agent wrote outside its workspace: it is evidence, too.
+
+    What an earlier supervisor has kept whole stays: it may have died while it removed the place.
+    """
     for name, place in session.writable_places().items():
         target = context.attempt_dir / OUTSIDE_WORKSPACE / name
-        shutil.rmtree(target, ignore_errors=True)
-        collect_workspace(place, target, SUBMISSION)
+        partial = target.with_name(f".{name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        if not target.exists():
+            collect_workspace(place, partial, SUBMISSION)
+            partial.rename(target)
 
 
 def classify(

@@ -521,3 +521,26 @@ def test_a_plan_that_cannot_run_here_is_refused_with_every_reason(world: MakeWor
         "the plan 'small' cannot run here; nothing was started:\n"
         "  engine vllm: no GPU\n  judge llm: no key"
     )
+
+
+def test_a_supervisor_killed_while_it_tries_a_failed_cell_again_is_replaced(
+    world: MakeWorld,
+) -> None:
+    here = world()
+
+    def step(number: int) -> None:
+        if number == 1:
+            here.end(BASE, NULL)
+            fail(here, MINE)
+
+    assert not here.drive(step)
+    again = world()
+
+    def die_once(number: int) -> None:
+        if number == 1:
+            again.die(MINE)
+        if number == 3:
+            again.end(MINE)
+
+    assert again.drive(die_once)
+    assert again.executor.submitted == [MINE, MINE]

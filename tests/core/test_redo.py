@@ -132,7 +132,7 @@ def test_a_cell_that_is_worked_on_is_left_alone(run_folder: RunFolder) -> None:
         held.release()
     assert text == (
         f"retrying is not possible; nothing was changed:\n  {NULL}: a supervisor works on it "
-        f"({held.claim.host}, pid {held.claim.pid}); wait until it has ended, or stop it with "
+        f"({held.claim.host} pid {held.claim.pid}); wait until it has ended, or stop it with "
         "`ptb cancel`"
     )
 

@@ -57,10 +57,10 @@ def test_a_marker_that_cannot_be_written_leaves_the_cell_unfinished(
 ) -> None:
     with pytest.raises(DiskFaultError) as caught:
         on_disk.supervise(prepare=done, judge=filling(disk))
-    marker = on_disk.folder.marker("judge")
+    marker = on_disk.folder.attempt_marker("judge", 1)
     assert str(caught.value) == f"{NULL}: {full(marker)}"
     assert caught.value.exit_code == 1
-    assert not marker.exists()
+    assert not on_disk.folder.marker("judge").exists()
     assert not on_disk.folder.record.exists()
     assert ("failed", "judge", 1) not in on_disk.events()
 
@@ -123,7 +123,9 @@ def test_a_record_that_cannot_be_written_leaves_the_former_one(
 
     with pytest.raises(DiskFaultError) as caught:
         on_disk.supervise(prepare=failing_to_record)
-    assert str(caught.value) == f"{NULL}: {full(on_disk.folder.record)}"
+    assert (
+        str(caught.value) == f"{NULL}: {full(on_disk.folder.attempt('prepare', 1) / 'record.json')}"
+    )
     assert on_disk.folder.record.read_bytes() == before
     free(disk)
     on_disk.supervise(prepare=lambda context: record_failure(context, "why"))

@@ -98,6 +98,8 @@ def test_packaged_files_of_a_stranger_lie_below_the_folder_of_its_manifest(insta
     [
         ("../x", "$.source.packaged: found {root}/../x; expected a path below the manifest's "
                  "folder {root}"),
+        ("/etc", "$.source.packaged: found /etc; expected a path below the manifest's folder "
+                 "{root}"),
         ("tiny", "$.source.packaged: found {root}/tiny, which does not exist; expected a file or "
                  "folder beside the manifest"),
     ],

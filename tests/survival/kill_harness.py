@@ -134,14 +134,20 @@ def table(results: Iterable[Result]) -> str:
         missed = sum(not kill.landed for result in group for kill in result.kills)
         ended = Counter(result.findings.outcome or "?" for result in group)
         failures = sum(bool(result.findings.faults) for result in group)
-        stages = _counted(hit) + (f", {missed} too late" if missed else "")
-        rows.append((name, str(len(group)), stages, _counted(ended), str(failures)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(r, widths, strict=True)) for r in rows]
-    return "\n".join(line.rstrip() for line in lines)
+        stages = counted(hit) + (f", {missed} too late" if missed else "")
+        rows.append((name, str(len(group)), stages, counted(ended), str(failures)))
+    return columns(rows)
 
 
-def _counted(counts: Mapping[str, int]) -> str:
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells in aligned columns."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(lines)
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return names with their numbers in one line."""
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
 

@@ -214,7 +214,9 @@ def _answers_are_counted_once(
     )
     if world.setup.engine == "double":
         origins = {row["completion"]["text"].split("\n")[0] for row in rows}
-        found.expect(len(origins) == 1, f"{folder.path.name}: answers of {len(origins)} checkpoints")
+        found.expect(
+            len(origins) == 1, f"{folder.path.name}: answers of {len(origins)} checkpoints"
+        )
 
 
 def _the_agent_ran_once(

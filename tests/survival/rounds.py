@@ -118,7 +118,7 @@ def play(
     except Exception as error:
         result.findings.faults.append(f"the round broke off: {type(error).__name__}: {error}")
     result.seconds = time.monotonic() - began
-    result.journal = _excerpt(world)
+    result.journal = journal_excerpt(world)
     if not result.findings.faults:
         world.remove()
     else:
@@ -180,7 +180,7 @@ class _Round:
         self._kill(first)
         for role in others:
             if role == first:
-                wait_until(lambda: self._is_replaced(role, before), APPEARS_WITHIN_S)
+                wait_until(lambda: self._is_replaced(first, before), APPEARS_WITHIN_S)
             time.sleep(gap)
             self._kill(role)
         if "command-line" in self._family.victims:
@@ -235,8 +235,10 @@ class _Round:
         """Nobody looks until the deadline is over; then all must be dead, hashed and unchanged."""
         expect = self._result.findings.expect
         deadline = self._deadline()
+        supervisors = ("command-line", "supervisor")
+        dead = wait_until(lambda: not any(map(self._world.find, supervisors)), 2.0)
+        expect(dead, "a command line or supervisor is still alive")
         alive = {role_of(process, AGENT_CELL) for process in self._world.processes()}
-        expect(not {"command-line", "supervisor"} & alive, f"still alive: {alive}")
         expect({"agent", "solve-guardian"} <= alive, f"only {alive} outlived the supervisors")
         gone = wait_until(lambda: not self._world.processes(), deadline - time.time() + 15)
         expect(gone, "something lives after the deadline")
@@ -274,7 +276,8 @@ def _own_score(folder: CellFolder) -> float:
     return float(record["evaluation"]["scores"]["repaired"]["value"])
 
 
-def _excerpt(world: World) -> str:
+def journal_excerpt(world: World) -> str:
+    """Return the agent cell's story, a line per event, and how its agent ended."""
     path = world.run_folder.cell(AGENT_CELL).journal
     if not path.exists():
         return "(no journal)"

@@ -121,6 +121,21 @@ class World:
             process.wait()
             return -1
 
+    def supervise(self, timeout_s: float) -> int:
+        """Run the agent cell's supervisor alone to its end and return its exit status."""
+        argv = [sys.executable, "-m", "ptb_core.cli.main", "cell", str(self.run), AGENT_CELL]
+        with (self.folder / "command-line.log").open("ab") as log:
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.env,
+                timeout=timeout_s,
+                check=False,
+            )
+        return done.returncode
+
     def run_id(self) -> str | None:
         """The run's id, once there is one."""
         try:
@@ -260,6 +275,4 @@ def _lay_plugin(site: Path) -> None:
     (info / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: ptb-engine-double\nVersion: 1.0\n", "utf-8"
     )
-    (info / "entry_points.txt").write_text(
-        "[ptb.v1]\nengine-double = ptb_engine_double\n", "utf-8"
-    )
+    (info / "entry_points.txt").write_text("[ptb.v1]\nengine-double = ptb_engine_double\n", "utf-8")

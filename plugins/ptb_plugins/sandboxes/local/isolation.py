@@ -58,6 +58,7 @@ _GPU_NODES = (
     "kfd",
     "dri",
 )
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 _NAMESPACES = (
     "--unshare-pid",
     "--unshare-ipc",
@@ -224,8 +225,13 @@ def _credentials() -> Iterable[Path]:
 
 
 def _needed(view: View) -> list[Path]:
-    """Return what must stay visible: interpreter, this project's code, name resolution."""
+    """Return what must stay visible: interpreter, installed packages, name resolution.
+
+    Packages may lie outside of the interpreter's folder: a ``.pth`` file or a user's own site
+    names others.
+    """
     paths = [sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parent)]
+    paths += [entry for entry in sys.path if Path(entry).name in _PACKAGE_FOLDERS]
     for package in ("ptb_core", "ptb_plugins"):
         spec = find_spec(package)
         paths += list(spec.submodule_search_locations or ()) if spec is not None else []

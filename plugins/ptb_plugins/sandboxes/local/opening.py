@@ -40,7 +40,13 @@ from ptb_plugins.sandboxes.local.isolation import (
     bwrap_argv,
     choose_isolation,
 )
-from ptb_plugins.sandboxes.local.runtime import CONTROL_SOCKET, SOCKETS, claim, release
+from ptb_plugins.sandboxes.local.runtime import (
+    CONTROL_SOCKET,
+    SOCKETS,
+    claim,
+    identity,
+    release,
+)
 from ptb_plugins.sandboxes.local.survivors import MARK, kill_survivors
 
 _GUARDIAN = Path(__file__).with_name("guardian.py")
@@ -214,6 +220,7 @@ def _guardian_config(
     limits = request.limits
     return {
         "control": session.control,
+        "opener": identity(),
         "socket": str(Path(session.runtime, CONTROL_SOCKET)),
         "isolation": isolation,
         "workspace": session.workspace,

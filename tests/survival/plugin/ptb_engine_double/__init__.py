@@ -34,7 +34,9 @@ SPEC = EngineSpec(
     description="Answers from the bytes of the checkpoint; for tests of interruptions.",
     fixed_batches=True,
     settings=(
-        Setting(name="batch_size", description="0 for no fixed batches.", type="integer", default=4),
+        Setting(
+            name="batch_size", description="0 for no fixed batches.", type="integer", default=4
+        ),
         Setting(name="batch_s", description="Seconds per batch.", type="number", default=0.25),
     ),
 )

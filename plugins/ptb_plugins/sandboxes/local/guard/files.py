@@ -26,7 +26,7 @@ def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = False)
         content: What it shall hold.
         durable: True waits until file and name are on the disk.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         file.write(json.dumps(content).encode())
         if durable:
@@ -44,6 +44,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return content
+
+
+def sweep(control: Path) -> None:
+    """Remove what writers that were killed left in a dead session's control folder."""
+    for pattern in (".*.tmp", "processes/*/.*.tmp"):
+        for path in control.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

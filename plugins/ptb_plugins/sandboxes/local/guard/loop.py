@@ -27,7 +27,7 @@ from .kernel import adopt_orphans, go_first, harden
 from .limits import DiskWatch, Excess, Limits, ProcessWatch
 from .pump import Pump
 from .sealing import seal
-from .tree import Tree, kill_all, read, send, stop_all
+from .tree import Tree, is_alive, kill_all, read, send, stop_all
 
 _READY_WITHIN_S = 30.0
 _CLOCK_CHECK_S = 1.0
@@ -55,6 +55,7 @@ class Guardian:
         self._disk_watch = DiskWatch(limits, config["disk_folders"])
         self._selector = selectors.DefaultSelector()
         self._waiting: dict[str, socket.socket] = {}
+        self._opener: int | None = None
         self._done = False
         self._state: dict[str, Any] = {
             "state": "running",
@@ -97,6 +98,30 @@ class Guardian:
         self._selector.register(channel, selectors.EVENT_READ, self._serve_message)
         self._write_state()
         self._write_identity()
+        self._watch_opener()
+
+    def _watch_opener(self) -> None:
+        """Until a command is started, nobody but the opener can know that this session exists."""
+        opener = self._config["opener"]
+        try:
+            self._opener = os.pidfd_open(opener["pid"])
+        except OSError:
+            self._finish("killed")
+            return
+        if is_alive(opener["pid"], opener["start"]):
+            self._selector.register(self._opener, selectors.EVENT_READ, self._opener_ended)
+        else:
+            self._finish("killed")
+
+    def _opener_ended(self) -> None:
+        if self._opener is not None:
+            self._finish("killed")
+
+    def _forget_opener(self) -> None:
+        if self._opener is not None:
+            self._selector.unregister(self._opener)
+            os.close(self._opener)
+            self._opener = None
 
     def _start_inside(self, theirs: socket.socket) -> None:
         argv = [*self._config["inside_argv"], str(theirs.fileno())]
@@ -221,6 +246,7 @@ class Guardian:
         if wanted in ("start", "signal") and self._commands.frozen:
             return "it is frozen"
         if wanted == "start":
+            self._forget_opener()
             self._waiting[identifier] = connection
             self._commands.start(identifier, request["timeout_s"])
         elif wanted == "signal":

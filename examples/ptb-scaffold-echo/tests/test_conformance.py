@@ -1,0 +1,5 @@
+from ptb_core.testing import ScaffoldConformance
+
+
+class TestEcho(ScaffoldConformance):
+    name = "echo"

@@ -1,0 +1,539 @@
+"""Time-outs, stop, freeze, deadline, kill and close: nothing inside outlives them."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import signal
+import time
+import unittest
+
+import msgspec
+
+from ptb_core.errors import SandboxError, SandboxLostError
+from ptb_core.interfaces import Session
+from ptb_core.sandboxing import Command, ProcessHandle, SealedFile, SessionHandle
+from ptb_core.testing.elsewhere import Attaching, Opened, Opening, blueprint_of, do_elsewhere
+from ptb_core.testing.expectation import expect, expect_error
+from ptb_core.testing.material import python_command
+from ptb_core.testing.sandbox.sessions import SandboxChecks, eventually, refused
+
+DETACHED = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        open("detached", "w").close()
+        time.sleep(60)
+    os._exit(0)
+os.wait()
+time.sleep(float(sys.argv[1]))
+"""
+"""A daemon as they are made: forked twice, in a session of its own, its parent dead."""
+
+DEAF = """
+import os, signal, time
+for number in range(1, 32):
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_IGN)
+if os.fork() == 0:
+    os.setsid()
+print("deaf", flush=True)
+time.sleep(60)
+"""
+
+WRITERS = """
+import itertools, os, time
+os.makedirs("final_model", exist_ok=True)
+for number in range(3):
+    if os.fork() == 0:
+        os.setsid()
+        for count in itertools.count():
+            with open(f"final_model/part-{number}", "w") as file:
+                file.write(str(count) * 1000)
+            open(f"started-{number}", "w").close()
+time.sleep(60)
+"""
+
+STORM = """
+import os, time
+end = time.monotonic() + 20
+for chain in range(8):
+    if os.fork() == 0:
+        break
+else:
+    open("storm", "w").close()
+    time.sleep(60)
+while time.monotonic() < end:
+    if os.fork():
+        os._exit(0)
+    open(f"chain-{chain}", "a").write(".")
+"""
+
+_SUBMISSION = ("final_model",)
+
+
+class EndingChecks(SandboxChecks):
+    """What ends commands and sessions ends all of them."""
+
+    # One command --------------------------------------------------------------------------
+
+    def test_a_time_out_kills_the_command(self) -> None:
+        """A command over its ``timeout_s`` is killed, reason ``timeout``."""
+        session = self.open()
+        status = session.wait(session.start(Command(argv=("sleep", "60"), timeout_s=0.3)), 30)
+        found = (status.state, status.exit_code, status.reason)
+        expect(
+            found == ("exited", -signal.SIGKILL, "timeout"),
+            f"a command over its timeout_s must be killed, reason 'timeout'; it is {found}",
+        )
+
+    def test_a_time_out_kills_detached_children_too(self) -> None:
+        """A daemon, forked twice in a session of its own, dies with its command's time-out."""
+        session = self.open()
+        self.skip_unless_seen(session)
+        process = self.start_marked(session, python_command(DETACHED, "60", timeout_s=0.7))
+        session.wait(process, 30)
+        expect(self.has(session, "detached"), "a daemon must have 0.7 s to start; it had not")
+        self.expect_none_living("a command's time-out")
+
+    def test_a_time_out_kills_what_ignores_signals(self) -> None:
+        """Processes that ignore every signal they can die of a time-out all the same."""
+        session = self.open()
+        self.skip_unless_seen(session)
+        process = self.start_marked(session, python_command(DEAF, timeout_s=0.7))
+        status = session.wait(process, 30)
+        expect(
+            status.reason == "timeout",
+            f"a deaf command over its timeout_s must end so; it is {status.state}, "
+            f"reason {status.reason!r}",
+        )
+        self.expect_none_living("a deaf command's time-out")
+
+    def test_a_time_out_kills_what_has_stopped_itself(self) -> None:
+        """A command that sends itself SIGSTOP is ended by its time-out."""
+        session = self.open()
+        command = Command(argv=("sh", "-c", "kill -STOP $$"), timeout_s=0.3)
+        found = session.wait(session.start(command), 30).reason
+        expect(found == "timeout", f"a stopped command must end by time-out; reason is {found!r}")
+
+    def test_a_time_out_ends_no_other_command(self) -> None:
+        """The session and its other commands go on."""
+        session = self.open()
+        bystander = session.start(Command(argv=("sleep", "60")))
+        session.wait(session.start(Command(argv=("sleep", "60"), timeout_s=0.3)), 30)
+        found = session.poll(bystander).state
+        expect(found == "running", f"a time-out must end its own command only; another is {found}")
+
+    def test_a_command_has_exited_when_only_its_detached_children_live(self) -> None:
+        """What a command left running does not keep it from having exited."""
+        session = self.open()
+        process = self.start_marked(session, python_command(DETACHED, "0"))
+        status = session.wait(process, 30)
+        found = (status.state, status.exit_code, status.reason)
+        expect(
+            found == ("exited", 0, "exit"),
+            f"a command that left a daemon behind has exited with 0; it is {found}",
+        )
+
+    def test_stop_kills_what_an_ended_command_left_running(self) -> None:
+        """stop() of a command that has exited kills its detached children."""
+        session = self.open()
+        process = self.start_marked(session, python_command(DETACHED, "0"))
+        session.wait(process, 30)
+        self.await_living(1)
+        session.stop(process)
+        self.expect_none_living("stop()")
+        found = session.poll(process).reason
+        expect(found == "exit", f"its reason must stay 'exit' after stop(); it is {found!r}")
+
+    def test_stop_kills_the_whole_tree(self) -> None:
+        """stop() kills command and detached children, reason ``killed``."""
+        session = self.open()
+        process = self.start_marked(session, python_command(DEAF))
+        self.await_living(2)
+        session.stop(process)
+        status = session.poll(process)
+        expect(
+            (status.state, status.reason) == ("exited", "killed"),
+            f"a stopped command must have exited, reason 'killed'; it is {status.state}, "
+            f"{status.reason!r}",
+        )
+        self.expect_none_living("stop()")
+
+    def test_stop_ends_one_command_and_no_other(self) -> None:
+        """stop() touches the processes of its own command only."""
+        session = self.open()
+        victim = session.start(python_command(DETACHED, "60"))
+        self.start_marked(session, python_command(DETACHED, "60"))
+        self.await_living(2)
+        session.stop(victim)
+        found = self.living()
+        expect(found == 2, f"stop() must leave the other command's 2 processes; {found} live")
+
+    def test_stop_is_idempotent(self) -> None:
+        """Stopping again changes nothing."""
+        session = self.open()
+        process = session.start(Command(argv=("sleep", "60")))
+        session.stop(process)
+        first = session.poll(process)
+        session.stop(process)
+        expect(session.poll(process) == first, "stop() of a stopped command must change nothing")
+
+    # Freeze -------------------------------------------------------------------------------
+
+    def test_nothing_changes_after_a_freeze(self) -> None:
+        """After freeze() no process inside writes, detached ones included."""
+        session = self._writing()
+        session.freeze()
+        before = self._parts(session)
+        time.sleep(0.1)
+        expect(self._parts(session) == before, "after freeze() no file may change; some did")
+
+    def test_a_freeze_hashes_what_is_sealed(self) -> None:
+        """The seal lists size and sha256 of every file below the sealed paths, as they stay."""
+        session = self._writing()
+        status = session.freeze()
+        expect(status.state == "frozen", f"freeze() must return 'frozen'; it is {status.state!r}")
+        wanted = tuple(
+            _sealed(f"final_model/part-{number}", content)
+            for number, content in enumerate(self._parts(session))
+        )
+        expect(
+            status.seal is not None and tuple(sorted(status.seal, key=lambda f: f.path)) == wanted,
+            f"the seal must hold the files as they are at the freeze; it is {status.seal!r:.300}",
+        )
+
+    def test_freezing_again_changes_nothing(self) -> None:
+        """freeze() is idempotent."""
+        session = self.open()
+        first = session.freeze()
+        expect(session.freeze() == first, "freeze() of a frozen session must change nothing")
+
+    def test_a_frozen_session_starts_nothing(self) -> None:
+        """start() in a frozen session raises SandboxError."""
+        session = self.open()
+        session.freeze()
+        expect_error(
+            SandboxError,
+            "start() in a frozen session",
+            lambda: session.start(Command(argv=("true",))),
+        )
+
+    def test_output_written_before_the_freeze_is_complete(self) -> None:
+        """What a command wrote before the freeze is in its logs."""
+        session = self.open()
+        script = "head -c 300000 /dev/zero; touch done; sleep 60"
+        process = session.start(Command(argv=("sh", "-c", script)))
+        self.await_files(session, "done")
+        session.freeze()
+        found = len(session.logs(process))
+        expect(
+            found == 300_000, f"300000 bytes written before the freeze must be kept; got {found}"
+        )
+
+    def test_links_and_special_files_are_sealed_as_what_they_are(self) -> None:
+        """The seal follows no link: links and special files are listed without a digest."""
+        session = self.open(seal=("final_model", "elsewhere/below", "absent"))
+        script = (
+            "mkdir -p final_model/deep; ln -s /etc/passwd final_model/link; ln -s / elsewhere;"
+            " mkfifo final_model/fifo; printf a > final_model/deep/ß"
+        )
+        self.shell(session, script)
+        seal = session.freeze().seal or ()
+        found = {file.path: file.type for file in seal}
+        wanted = {
+            "elsewhere": "link",
+            "final_model/deep/ß": "file",
+            "final_model/fifo": "special",
+            "final_model/link": "link",
+        }
+        expect(found == wanted, f"the seal must list {wanted}; it lists {found}")
+        digests = {file.sha256 for file in seal if file.type != "file"}
+        expect(digests == {""}, f"links and special files must have no digest; they have {digests}")
+
+    def test_a_fork_storm_is_frozen_and_killed(self) -> None:
+        """Processes that fork all the time are frozen and killed to the last one."""
+        session = self.open()
+        self.start_marked(session, python_command(STORM))
+        chains = [f"chain-{number}" for number in range(8)]
+        self.await_files(session, "storm", *chains)
+        session.freeze()
+        before = [self.fetch(session, chain) for chain in chains]
+        time.sleep(0.1)
+        after = [self.fetch(session, chain) for chain in chains]
+        expect(after == before, "a frozen fork storm must write nothing; it did")
+        session.kill()
+        self.expect_none_living("kill() of a frozen fork storm")
+
+    # Kill and close -----------------------------------------------------------------------
+
+    def test_kill_ends_everything_and_keeps_files_and_logs(self) -> None:
+        """After kill() nothing runs; files and logs stay readable."""
+        session = self.open()
+        script = "echo said; echo kept > kept; setsid sleep 60 & sleep 60"
+        process = self.start_marked(session, Command(argv=("sh", "-c", script)))
+        self.await_files(session, "kept")
+        session.kill()
+        self.expect_none_living("kill()")
+        status = session.poll(process)
+        found = (session.status().state, status.state, status.reason)
+        expect(
+            found == ("killed", "exited", "killed"),
+            f"after kill() session and command must be killed and exited; they are {found}",
+        )
+        kept = (session.logs(process), self.fetch(session, "kept"))
+        expect(kept == (b"said\n", b"kept\n"), f"kill() must keep files and logs; got {kept}")
+
+    def test_kill_is_idempotent(self) -> None:
+        """Killing again changes nothing."""
+        session = self.open()
+        session.kill()
+        first = session.status()
+        session.kill()
+        expect(session.status() == first, "kill() of a killed session must change nothing")
+
+    def test_a_killed_session_starts_nothing(self) -> None:
+        """start() in a killed session raises SandboxError."""
+        session = self.open()
+        session.kill()
+        expect_error(
+            SandboxError,
+            "start() in a killed session",
+            lambda: session.start(Command(argv=("true",))),
+        )
+
+    def test_a_frozen_session_can_be_killed(self) -> None:
+        """kill() after freeze() ends the stopped processes and changes no file."""
+        session = self._writing()
+        status = session.freeze()
+        before = self._parts(session)
+        session.kill()
+        self.expect_none_living("kill() of a frozen session")
+        expect(self._parts(session) == before, "kill() after freeze() must change no file")
+        expect(session.status().seal == status.seal, "kill() must keep the seal of the freeze")
+
+    def test_a_session_ends_without_touching_its_neighbour(self) -> None:
+        """kill() of one session leaves another's processes alone."""
+        first, second = self.open(), self.open()
+        process = self.start_marked(second, Command(argv=("sleep", "60")))
+        first.start(Command(argv=("sleep", "60")))
+        first.close()
+        found = second.poll(process).state
+        expect(found == "running", f"a session's end must not touch another's; it is {found}")
+
+    def test_close_leaves_no_process_socket_or_temporary_file(self) -> None:
+        """close() ends everything and removes sockets and temporary files."""
+        session = self.open()
+        host_path, _ = session.socket("some.sock")
+        listen = "import os,socket,sys,time\ns=socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1])\n"
+        code = listen + "d=os.environ['TMPDIR']+'/a'\nos.mkdir(d)\nopen(d+'/b','w').close()\n"
+        code += "os.chmod(d,0)\nopen('up','w').close()\ntime.sleep(60)"
+        self.start_marked(session, python_command(code, session.socket("some.sock")[1]))
+        self.await_files(session, "up")
+        places = session.writable_places()
+        session.close()
+        self.expect_none_living("close()")
+        expect(not host_path.exists(), f"close() must remove the socket {host_path}; it is there")
+        tmp = places.get("tmp")
+        expect(
+            tmp is None or not tmp.exists() or not any(tmp.iterdir()),
+            f"close() must remove private temporary files; {tmp} still holds some",
+        )
+
+    def test_close_is_idempotent(self) -> None:
+        """Closing again changes nothing and raises nothing."""
+        session = self.open()
+        session.close()
+        session.close()
+
+    # Deadline -----------------------------------------------------------------------------
+
+    def test_a_deadline_holds_without_any_supervisor(self) -> None:
+        """With the opener dead the guardian freezes, seals and kills at the deadline."""
+        handle, process = self._abandoned(seconds=2.0)
+        session = self.component.attach(handle)
+        self.after.callback(session.close)
+        eventually(
+            lambda: session.status().state == "killed",
+            "a session whose supervisor is dead must be killed at its deadline",
+        )
+        self.expect_none_living("the deadline")
+        status = session.status()
+        expect(status.deadline_passed, "the status must say deadline_passed after the deadline")
+        expect(
+            status.seal == (_sealed("final_model/model", b"weights"),),
+            f"the deadline must seal what was there; the seal is {status.seal!r:.200}",
+        )
+        ended = session.poll(process)
+        expect(
+            (ended.state, ended.reason) == ("exited", "deadline"),
+            f"a command at the deadline must end so; it is {ended.state}, {ended.reason!r}",
+        )
+
+    def test_a_deadline_ends_what_ignores_or_stops_everything(self) -> None:
+        """Deaf and stopped processes end at the deadline, reason ``deadline``."""
+        session = self.open(deadline_unix_s=time.time() + 2.0)
+        deaf = self.start_marked(session, python_command(DEAF))
+        stopped = self.start_marked(session, Command(argv=("sh", "-c", "kill -STOP $$")))
+        for process in (deaf, stopped):
+            found = session.wait(process, 30).reason
+            expect(found == "deadline", f"a command at the deadline must end so; it is {found!r}")
+        eventually(
+            lambda: session.status().state == "killed", "a session must be killed at its deadline"
+        )
+        self.expect_none_living("the deadline")
+
+    def test_a_deadline_kills_a_frozen_session_and_keeps_its_seal(self) -> None:
+        """The deadline holds for a frozen session too."""
+        session = self.open(deadline_unix_s=time.time() + 2.0, seal=("file",))
+        self.shell(session, "printf x > file")
+        frozen = session.freeze()
+        eventually(
+            lambda: session.status().state == "killed", "a frozen session must end at its deadline"
+        )
+        found = session.status()
+        expect(
+            found.seal == frozen.seal and found.frozen_unix_s == frozen.frozen_unix_s,
+            "the deadline must keep the seal of an earlier freeze; it did not",
+        )
+
+    def test_a_deadline_in_the_past_cannot_be_opened(self) -> None:
+        """open() with a deadline that has passed raises SandboxError and leaves nothing."""
+        request = self.request(deadline_unix_s=time.time() - 60)
+        expect_error(
+            SandboxError,
+            "open() with a deadline in the past",
+            lambda: self.component.open(request),
+        )
+        expect(
+            not request.root.exists() or not any(request.root.iterdir()),
+            f"an opening that fails must leave nothing; {request.root} is not empty",
+        )
+
+    # Supervisors --------------------------------------------------------------------------
+
+    def test_its_handle_is_json(self) -> None:
+        """A session's handle, written as JSON and read again, is the same."""
+        handle = self.open().handle
+        again = msgspec.json.decode(msgspec.json.encode(handle), type=type(handle))
+        expect(
+            again == handle, f"the handle must survive JSON; {handle!r:.100} became {again!r:.100}"
+        )
+        expect(
+            handle.sandbox == self.component.spec.name,
+            f"the handle must name its sandbox {self.component.spec.name!r}; it names "
+            f"{handle.sandbox!r}",
+        )
+
+    def test_another_process_attaches_and_drives_the_session(self) -> None:
+        """A session can be used from its handle alone, in another process."""
+        session = self.open()
+        command = Command(argv=("sh", "-c", "echo from afar; exit 9"))
+        facts = Attaching(
+            sandbox=blueprint_of(self._component, "sandbox"),
+            session=session.handle,
+            command=command,
+        )
+        process = msgspec.json.decode(do_elsewhere("attach", facts).result, type=ProcessHandle)
+        found = (session.poll(process).exit_code, session.logs(process))
+        expect(
+            found == (9, b"from afar\n"),
+            f"a command that another supervisor started must be visible here; got {found}",
+        )
+
+    def test_a_session_outlives_its_supervisor(self) -> None:
+        """A session goes on when the process that opened it ends."""
+        handle, process = self._abandoned(seconds=60.0)
+        session = self.component.attach(handle)
+        self.after.callback(session.close)
+        found = (session.status().state, session.poll(process).state)
+        expect(
+            found == ("running", "running"),
+            f"a session must outlive its supervisor; session and command are {found}",
+        )
+
+    def test_a_session_that_is_gone_is_a_lost_one(self) -> None:
+        """attach() to a session of which nothing is left raises SandboxLostError."""
+        request = self.request()
+        session = self.component.open(request)
+        handle = session.handle
+        session.close()
+        shutil.rmtree(request.root, ignore_errors=True)
+        expect_error(
+            SandboxLostError,
+            "attach() to a session of which nothing is left",
+            lambda: self.component.attach(handle).status(),
+        )
+
+    def test_a_session_without_guardian_is_lost(self) -> None:
+        """With its guardian killed, a session raises SandboxLostError and nothing runs on."""
+        session = self.open()
+        process = self.start_marked(session, python_command(DETACHED, "60"))
+        self.await_living(2)
+        self.lose(session)
+        expect_error(
+            SandboxLostError, "wait() in a lost session", lambda: session.wait(process, 20)
+        )
+        eventually(lambda: self.living() == 0, "what ran in a lost session must be stopped")
+        expect_error(
+            SandboxLostError,
+            "attach() to a lost session",
+            lambda: self.component.attach(session.handle).status(),
+        )
+
+    def lose(self, session: Session) -> None:
+        """Kill what guards a session; override it to have the check of lost sessions run."""
+        raise unittest.SkipTest(
+            "how to kill this sandbox's guardian is not known: override lose() in a test class"
+        )
+
+    def test_two_live_sessions_cannot_share_a_name(self) -> None:
+        """open() with the name of a live session raises SandboxError and leaves nothing."""
+        first = self.open()
+        request = self.request(name=first.handle.name)
+        expect_error(
+            SandboxError, "open() with a live session's name", lambda: self.component.open(request)
+        )
+        left = request.root.exists() and any(request.root.iterdir())
+        expect(not left, f"an opening that fails must leave nothing; {request.root} is not empty")
+        expect(not refused(first), "a refused namesake must not hurt the first session")
+
+    def test_the_name_of_an_ended_session_is_free(self) -> None:
+        """A name can be used again once its session is closed."""
+        first = self.open()
+        first.close()
+        second = self.open(name=first.handle.name)
+        found = self.shell(second, "echo fine").stdout
+        expect(found == b"fine\n", f"a second session of a name must work; got {found!r}")
+
+    # Parts --------------------------------------------------------------------------------
+
+    def _writing(self) -> Session:
+        """Return a session in which three detached processes rewrite the submission."""
+        session = self.open(seal=_SUBMISSION)
+        self.start_marked(session, python_command(WRITERS))
+        self.await_files(session, "started-0", "started-1", "started-2")
+        return session
+
+    def _parts(self, session: Session) -> list[bytes]:
+        return [self.fetch(session, f"final_model/part-{number}") for number in range(3)]
+
+    def _abandoned(self, seconds: float) -> tuple[SessionHandle, ProcessHandle]:
+        script = (
+            "mkdir -p final_model; printf weights > final_model/model; setsid sleep 60 & sleep 60"
+        )
+        command = Command(argv=("sh", "-c", script), env={"PTB_CHECK_MARK": self.mark})
+        facts = Opening(
+            sandbox=blueprint_of(self._component, "sandbox"),
+            request=self.request(seal=_SUBMISSION),
+            deadline_s=seconds,
+            command=command,
+        )
+        opened = msgspec.json.decode(do_elsewhere("open", facts).result, type=Opened)
+        return opened.session, opened.process
+
+
+def _sealed(path: str, content: bytes) -> SealedFile:
+    digest = hashlib.sha256(content).hexdigest()
+    return SealedFile(path=path, size=len(content), sha256=digest)
