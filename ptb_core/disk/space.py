@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +31,14 @@ def space_at(folder: Path) -> Space:
     """Return the room where a folder lies or would be made.
 
     Raises:
-        OSError: If the file system cannot be asked.
+        OSError: If the file system cannot be asked, or has no room at all to speak of.
     """
     place = folder.absolute()
     while not place.exists():
         place = place.parent
     facts = os.statvfs(place)
+    if not facts.f_blocks:
+        raise OSError(errno.ENOTSUP, "no file system with room of its own", str(place))
     return Space(
         path=place,
         bytes=facts.f_bavail * facts.f_frsize,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -116,6 +117,13 @@ class Collector:
             What was removed; ``problem`` says what could not be.
         """
         folder = self._run_folder.cell(cell.id)
+        _emptied(folder, CellFindings(cell=cell))  # needs no room, and makes some for the rest
+        try:
+            return self._clean(folder, cell, held)
+        except OSError as error:
+            return CellFindings(cell=cell, problem=_cannot_begin(error, folder))
+
+    def _clean(self, folder: CellFolder, cell: CellSpec, held: Collection[str]) -> CellFindings:
         with ExitStack() as claims:
             if not self._claim(cell.id, held, claims):
                 return _busy(cell)
@@ -245,6 +253,16 @@ def _emptied(folder: CellFolder, findings: CellFindings) -> CellFindings:
         )
         return replace(findings, problem=problem)
     return findings
+
+
+def _cannot_begin(error: OSError, folder: CellFolder) -> str:
+    words = f"left alone: {error.filename or folder.path}: {error.strerror}"
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return words
+    return (
+        f"{words}; a removal needs a few KiB for its claim and its note: make room by hand and "
+        "run `ptb gc` again"
+    )
 
 
 def _words(error: Exception, item: Item) -> str:

@@ -32,6 +32,7 @@ from ptb_core.sandboxing import (
     SessionHandle,
     SessionStatus,
 )
+from ptb_core.sizes import in_words
 from ptb_core.specs import AgentSpec
 from ptb_core.stages.context import Prepared, Solved, StageContext
 from ptb_core.stages.live import read_live
@@ -247,7 +248,7 @@ def _conclude(
     return Solved(
         solve=Solve(
             outcome=outcome,
-            detail=detail,
+            detail=detail + _left_out(process),
             seconds=max(0.0, ended - live.started_unix_s),
             usage=trace.usage,
             exit_code=process.exit_code,
@@ -288,6 +289,11 @@ def classify(
     if process.exit_code == 0:
         return "finished", "ended by itself with exit status 0"
     return "crash", f"ended with exit status {process.exit_code} and no terminal event"
+
+
+def _left_out(process: ProcessStatus) -> str:
+    size = process.omitted_output_bytes
+    return f"; {in_words(size)} of its output were left out" if size else ""
 
 
 def _save_logs(context: StageContext, session: Session, process: ProcessHandle) -> Path:

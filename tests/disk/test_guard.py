@@ -31,9 +31,12 @@ from ptb_core.disk.space import NOTHING, Need, Space
 from ptb_core.disk.waiting import wait_for_room
 from ptb_core.errors import ClaimLostError
 from ptb_core.journal import read_events
+from ptb_core.json_codec import to_builtins
 from ptb_core.run_folder import RunFolder
 from ptb_core.sizes import GIB, MIB
 from ptb_core.stages.context import CellStoppedError, StageContext
+from ptb_core.stages.prepare import prepare
+from ptb_core.stages.solve import solve
 from ptb_core.status import CellStatus, cell_status, describe_status
 
 from ..core.small_run import BASE, MINE, NULL, finish, small_run, write_marker
@@ -156,7 +159,6 @@ def test_each_stage_that_takes_room_waits_before_it_does_anything(
     import ptb_core.stages.generate
     import ptb_core.stages.seal
     import ptb_core.stages.solve
-    from ptb_core.json_codec import to_builtins
     from ptb_core.stages.context import Prepared
 
     from ..retention.made_cells import work
@@ -474,3 +476,21 @@ def test_a_full_disk_is_a_full_disk_to_all_of_it(disk: Path) -> None:
     gate.look(())
     assert not gate.admits(plan.cells[0])
     assert len(said) == 1
+
+
+# Output ---------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_of_a_cell_says_how_much_of_its_agents_output_was_left_out(
+    tmp_path: Path,
+) -> None:
+    run = small_run(tmp_path, sandbox={"name": "local", "settings": {"output_mib": 1}})
+    program = Path(str(run.open().cell(MINE).agent.settings["program"]))  # type: ignore[union-attr]
+    program.write_text(f"print('x' * {8 * MIB - 1})", "utf-8")
+    context = context_of(run, cell=MINE)
+    write_marker(context.folder.marker("prepare"), "prepare", to_builtins(prepare(context)))
+    solved = solve(context)
+    assert solved.solve.outcome == "finished"
+    assert solved.solve.detail.endswith("; 3.0 MiB of its output were left out")
+    kept = (context.attempt_dir / "agent.stdout").read_bytes()
+    assert 5 * MIB < len(kept) < 5 * MIB + 100

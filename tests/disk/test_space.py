@@ -100,6 +100,11 @@ def test_a_file_system_without_a_number_of_inodes_is_told(
     assert space_at(tmp_path).inodes is None
 
 
+def test_a_file_system_that_is_none_cannot_be_asked() -> None:
+    with pytest.raises(OSError, match="no file system with room of its own: '/proc'"):
+        space_at(Path("/proc/x"))
+
+
 @pytest.mark.parametrize(
     ("size", "words"), [(0, "0.0 MiB"), (MIB, "1.0 MiB"), (GIB - 1, "1024.0 MiB"), (GIB, "1.0 GiB")]
 )

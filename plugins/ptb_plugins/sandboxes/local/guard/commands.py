@@ -53,6 +53,7 @@ class Running:
             "reason": reason,
             "started_unix_s": self.started_unix_s,
             "ended_unix_s": time.time() if ended else None,
+            "omitted_output_bytes": self.stdout.omitted_bytes + self.stderr.omitted_bytes,
             "processes": [list(p.identity) for p in (self.shepherd, self.main) if p is not None],
         }
 
@@ -65,6 +66,7 @@ class Commands:
         selector: Where output pipes are registered.
         folder: Control folder of all commands.
         file_bytes: Largest file a command may write, or None.
+        output_bytes: What is kept of the beginning of each output stream; None for all of it.
     """
 
     def __init__(
@@ -73,8 +75,10 @@ class Commands:
         selector: selectors.BaseSelector,
         folder: Path,
         file_bytes: int | None,
+        output_bytes: int | None = None,
     ) -> None:
         self._channel = channel
+        self._output_bytes = output_bytes
         self._selector = selector
         self._folder = folder
         self._file_bytes = file_bytes
@@ -93,8 +97,8 @@ class Commands:
             folder=folder,
             started_unix_s=time.time(),
             expires_s=None if timeout_s is None else seconds_since_boot() + timeout_s,
-            stdout=Pump(folder / "stdout"),
-            stderr=Pump(folder / "stderr"),
+            stdout=Pump(folder / "stdout", self._output_bytes),
+            stderr=Pump(folder / "stderr", self._output_bytes),
         )
         self._running[identifier] = running
         for pump in (running.stdout, running.stderr):
@@ -174,6 +178,7 @@ class Commands:
         running.exit_code = code
         for pump in (running.stdout, running.stderr):
             pump.drain()
+            pump.conclude()
         self._keep(running, running.pending or "exit")
 
     # What is known of them, on the disk -----------------------------------------------------

@@ -86,6 +86,7 @@ class Guardian:
             self._selector,
             self._control / "processes",
             self._config["file_bytes"],
+            self._config["output_bytes"],
         )
         try:
             self._start_inside(theirs)
