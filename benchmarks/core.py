@@ -1,9 +1,10 @@
 """Time the core: start-up, large plans and runs, the driver's turn, a cell without its engine.
 
-Usage: ``python benchmarks/core.py [--quick] [--cells N] [--runs N]``. Prints Markdown for
+Usage: ``python benchmarks/core.py [--quick] [--peers] [--cells N] [--runs N]``. Prints Markdown for
 docs/benchmarks.md. ``--quick`` makes everything small and measures once: it shows that the script
-works, its figures mean nothing. Needs the extra ``evaluation``; takes a few minutes and 2 GB below
-the folder for temporary files.
+works, its figures mean nothing. ``--peers`` times the lists of other harnesses, too, where they are
+installed. Needs the extra ``evaluation``; takes a few minutes and 2 GB below the folder for
+temporary files.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def main() -> None:
         bench = Bench(cache=work / "cache", bytecode=work / "bytecode", runs=arguments.runs)
         print(_machine())
         print("\n## Start-up")
-        start_up(bench, work, with_peers=not arguments.quick)
+        start_up(bench, work, with_peers=arguments.peers)
         print("\n## Core")
         measure_runs(bench, work, arguments.cells)
 
@@ -76,6 +77,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--peers", action="store_true")
     parser.add_argument("--cells", type=int)
     parser.add_argument("--runs", type=int)
     found = parser.parse_args()
@@ -110,9 +112,8 @@ def start_up(bench: Bench, work: Path, *, with_peers: bool) -> None:
         ),
     ]
     print_table(TIMES, rows)
-    if with_peers:
-        peer_rows = [_peer_row(bench, *peer) for peer in PEERS]
-        print_table(("list of a peer", "stated s", *TIMES[2:]), peer_rows)
+    peer_rows = [_peer_row(bench, *peer, measure=with_peers) for peer in PEERS]
+    print_table(("list of a peer", "stated s", *TIMES[2:]), peer_rows)
 
 
 def _cold(bench: Bench, work: Path, *, compiled: bool) -> list[Run]:
@@ -126,13 +127,12 @@ def _cold(bench: Bench, work: Path, *, compiled: bool) -> list[Run]:
 
 
 def _peer_row(
-    bench: Bench, package: str, stated_s: str, arguments: Sequence[str]
+    bench: Bench, package: str, stated_s: str, arguments: Sequence[str], *, measure: bool
 ) -> tuple[str, ...]:
-    if not arguments or importlib.util.find_spec(package) is None:
+    if not measure or not arguments or importlib.util.find_spec(package) is None:
         return (package, stated_s, "not measured here", *("" for _ in TIMES[3:]))
-    few = replace(bench, runs=min(3, bench.runs))
     name = f"`python {' '.join(arguments)}`"
-    return times_row(name, stated_s, few.time(arguments))
+    return times_row(name, stated_s, replace(bench, runs=1).time(arguments))
 
 
 # Large plans and runs -------------------------------------------------------------------------

@@ -8,6 +8,7 @@ works on is read again only when its folder changes.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -22,13 +23,26 @@ Stamp: TypeAlias = tuple[int, int]
 to do something again makes or renames a file in one of them."""
 
 
+SETTLED_S = 0.5
+"""File systems count time in ticks of some milliseconds, and what changes twice within one bears
+the same time: a cell is read once more when its stamp has been the same for so long."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Idle:
-    """A cell that nobody worked on; ``looks`` counts the looks that found this stamp."""
+    """A cell that nobody worked on.
+
+    Attributes:
+        status: How it stood when it was read last.
+        stamp: Its stamp before that.
+        first_s: When this stamp was first seen, monotonic.
+        is_settled: True when it was read long enough after that.
+    """
 
     status: CellStatus
     stamp: Stamp
-    looks: int
+    first_s: float
+    is_settled: bool
 
 
 class RunWatch:
@@ -73,22 +87,19 @@ class RunWatch:
             return self._waiting[cell.id]
         stamp = _stamp(self._run_folder.cell(cell.id))
         idle = self._idle.get(cell.id)
-        if idle is not None and idle.stamp == stamp and idle.looks > 1:
-            return idle.status
-        return self._read(cell, stamp, idle)
+        if idle is None or idle.stamp != stamp:
+            return self._read(cell, stamp, time.monotonic())
+        return idle.status if idle.is_settled else self._read(cell, stamp, idle.first_s)
 
-    def _read(self, cell: CellSpec, stamp: Stamp, idle: _Idle | None) -> CellStatus:
-        """Read a cell; what has not changed between two looks is not read a third time.
-
-        One look is not enough: file systems count time in ticks, and a change right after the
-        first one may bear the same time.
-        """
+    def _read(self, cell: CellSpec, stamp: Stamp, first_s: float) -> CellStatus:
+        is_settled = time.monotonic() - first_s >= SETTLED_S
         status = cell_status(self._run_folder, cell)
         if status.is_recorded:
             self._recorded[cell.id] = status = _light(status)
         elif not status.is_alive:
-            looks = idle.looks + 1 if idle is not None and idle.stamp == stamp else 1
-            self._idle[cell.id] = _Idle(status=status, stamp=stamp, looks=looks)
+            self._idle[cell.id] = _Idle(
+                status=status, stamp=stamp, first_s=first_s, is_settled=is_settled
+            )
         return status
 
 

@@ -26,7 +26,6 @@ _PATTERN_WORDS = {
     "^https://": "an address that begins with https://",
     "^[^\\r\\n]+$": "one line of text",
     "^[a-z][a-z0-9_]*$": "lower-case letters, digits and '_', such as 'batch_size'",
-    "^[^/]": "a relative path",
     "^[A-Za-z0-9][\\w.-]*/[A-Za-z0-9][\\w.-]*$": "an owner and a name with '/' between",
     "^[A-Za-z0-9][\\w.-]*==[\\w.+!]+$": "a name and a version, such as 'gguf==0.17.1'",
     "^[A-Za-z_]\\w*(?:\\.[A-Za-z_]\\w*)*$": "a dotted module name, such as 'package.module'",

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ptb_core.claims import is_alive, latest_claim
-from ptb_core.errors import PtbError, RecordError
+from ptb_core.errors import PtbError, RecordError, printable
 from ptb_core.journal import read_events
 from ptb_core.record_store import read_record
 from ptb_core.records import Record
@@ -113,7 +113,10 @@ def _status(run_folder: RunFolder, cell: CellSpec) -> CellStatus:
 
 def describe_status(status: CellStatus, now_unix_s: float | None = None) -> str:
     """Return where a cell stands in a few words: stage, time left or progress, last score."""
-    now = time.time() if now_unix_s is None else now_unix_s
+    return printable(_description(status, time.time() if now_unix_s is None else now_unix_s))
+
+
+def _description(status: CellStatus, now: float) -> str:
     if status.is_recorded:
         return _outcome(status)
     words = status.stage if status.attempt < 2 else f"{status.stage} (attempt {status.attempt})"

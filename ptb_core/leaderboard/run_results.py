@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from ptb_core.errors import RecordError, UsageError
+from ptb_core.errors import RecordError, UsageError, printable
 from ptb_core.record_store import parse_record, record_faults
 from ptb_core.records import Record
 from ptb_core.run_folder import Run, RunFolder
@@ -59,7 +59,7 @@ def read_run(path: Path, *, check: bool = False) -> RunResults:
                 _require_same_cell(record, cell, run, file)
                 records[cell.id] = record
         except RecordError as error:
-            damaged[cell.id] = str(error)
+            damaged[cell.id] = printable(str(error))
     return RunResults(
         path=str(path), run=run, records=records, damaged=damaged, notes=_strays(cells, run)
     )

@@ -11,6 +11,7 @@ import msgspec
 from ptb_core.canonical import short_hash
 from ptb_core.component_checks import sandbox_obstacles
 from ptb_core.errors import Fault, PluginError, PtbError, UsageError
+from ptb_core.json_paths import path_of
 from ptb_core.plan.model import ACCEPT_LOCAL_LLM, SandboxChoice
 from ptb_core.settings import check_settings
 from ptb_core.specs import (
@@ -225,7 +226,7 @@ class Checker:
         for name in weights:
             if name not in data["tasks"]:
                 hint = did_you_mean(name, data["tasks"])
-                path = f"$.weights.{name}"
+                path = path_of(("weights", name))
                 self.fault(path, "a task that is not in the plan", f"one of $.tasks{hint}")
         for name in data["tasks"]:
             if name not in weights:

@@ -13,6 +13,7 @@ from ptb_core.canonical import short_hash
 from ptb_core.data import data_dir
 from ptb_core.errors import Fault, InputFileError, UsageError
 from ptb_core.evaluation.protocol import PROTOCOLS
+from ptb_core.json_paths import shown
 from ptb_core.plan.check import Checker
 from ptb_core.plan.expand import Matrix, expand
 from ptb_core.plan.model import Budgets, Plan, Retention, SandboxChoice
@@ -20,6 +21,7 @@ from ptb_core.plan.sound import SoundParts
 from ptb_core.plan.weights import plan_weights
 from ptb_core.prompt import prompt_sha256
 from ptb_core.schemas import faults, load_json
+from ptb_core.settings import can_name_a_file
 from ptb_core.specs import (
     Condition,
     JsonValue,
@@ -181,11 +183,12 @@ class _Reader:
         condition = msgspec.convert(self._data["condition"], Condition)
         if condition.prompt == "default":
             return condition
-        prompt = (self._folder / condition.prompt).resolve()
+        is_path = can_name_a_file(condition.prompt)
+        prompt = (self._folder / condition.prompt).resolve() if is_path else self._folder
         if not prompt.is_file():
             self._checker.fault(
                 "$.condition.prompt",
-                f"{prompt}, which is no file",
+                f"{prompt if is_path else shown(condition.prompt)}, which is no file",
                 "`default`, or a file relative to the plan's folder",
             )
             return replace(condition, prompt="default")

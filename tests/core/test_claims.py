@@ -242,12 +242,12 @@ def test_a_claim_that_a_failing_disk_damaged_counts_until_its_heartbeat_is_stale
     assert held is not None
     path = tmp_path / "000002.json"
     path.write_bytes(content)
-    with pytest.raises(ClaimLostError, match=r"now held by \(unreadable\) pid 0"):
+    with pytest.raises(ClaimLostError, match="now held by a claim that is damaged"):
         held.check()
     assert take_claim(tmp_path) is None
     stale = time.time() - LEASE_S - 1
     os.utime(path, (stale, stale))
-    third = take_claim(tmp_path)
+    third = take_claim(tmp_path, wait=lambda _: None)
     assert third is not None
     assert third.claim.number == 3
     third.release()

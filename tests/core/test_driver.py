@@ -15,7 +15,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from ptb_core import driver
+from ptb_core import driver, run_watch
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.claims import HeldClaim, take_claim
 from ptb_core.driver import (
@@ -31,8 +31,8 @@ from ptb_core.errors import PluginError
 from ptb_core.interfaces import CellCommand, Executor, JobHandle, JobStatus, Resources
 from ptb_core.run_folder import Run, RunFolder
 from ptb_core.sandboxing import Limits
-from ptb_core.specs import ExecutorSpec, JsonValue, ModelSpec
-from ptb_core.status import CellStatus
+from ptb_core.specs import CellSpec, ExecutorSpec, JsonValue, ModelSpec
+from ptb_core.status import CellStatus, cell_status
 
 from .small_run import BASE, MINE, NULL, finish, small_run
 
@@ -194,6 +194,22 @@ def test_a_job_that_has_ended_is_asked_no_more(
     monkeypatch.setattr(here.executor, "poll", counted)
     here.drive(at({1: lambda: here.end(BASE, MINE), 4: lambda: here.end(NULL)}))
     assert (asked.count("job-1"), asked.count("job-3")) == (2, 5)
+
+
+def test_a_recorded_cell_is_read_once_however_long_the_run_goes_on(
+    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world()
+    read: list[str] = []
+
+    def counted(folder: RunFolder, cell: CellSpec) -> CellStatus:
+        read.append(cell.id)
+        return cell_status(folder, cell)
+
+    monkeypatch.setattr(run_watch, "cell_status", counted)
+    finish(here.folder, here.run.cell(BASE))
+    here.drive(at({9: lambda: here.end(MINE, NULL)}))
+    assert (read.count(BASE), len(here.rounds)) == (1, 11)
 
 
 def test_a_run_that_is_done_starts_nothing(world: MakeWorld) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,9 @@ class Watched:
         self._watch = RunWatch(folder, tuple(self.cells.values()))
         self._read: list[str] = []
         self._seconds = 1
+        self._now_s = 0.0
         monkeypatch.setattr(run_watch, "cell_status", self._reading(cell_status))
+        monkeypatch.setattr(time, "monotonic", lambda: self._now_s)
 
     def _reading(
         self, read: Callable[[RunFolder, CellSpec], CellStatus]
@@ -42,7 +45,8 @@ class Watched:
         return counted
 
     def look(self, *placed: str) -> list[str]:
-        """Look once and return the ids of the cells that were read."""
+        """Look once, a second after the last look; return the ids of the cells that were read."""
+        self._now_s += 1.0
         self._read = []
         self.statuses = {s.cell.id: s for s in self._watch.look(frozenset(placed))}
         assert list(self.statuses) == list(self.cells)
@@ -102,6 +106,14 @@ def test_a_cell_that_nobody_works_on_is_read_twice_and_again_when_it_changes(run
     assert "no supervisor" in describe_status(run.statuses[NULL])
     run.die(NULL)
     assert [run.look() for _ in range(3)] == [[NULL], [NULL], []]
+
+
+def test_a_cell_is_read_until_a_second_change_within_one_tick_would_have_been_seen(
+    run: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_watch, "SETTLED_S", 2.5)
+    run.die(NULL)
+    assert [run.look() for _ in range(6)] == [[NULL]] * 4 + [[], []]
 
 
 def test_a_cell_that_is_taken_over_or_finished_by_others_is_seen_at_the_next_look(

@@ -8,6 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from ptb_core import supervisor
+from ptb_core.cli.main import main
+
 from .small_run import NULL, small_run
 
 HEAVY = {
@@ -56,3 +61,18 @@ def test_a_supervisor_whose_agent_works_has_loaded_nothing_heavy(tmp_path: Path)
     loaded = set(json.loads(run(str(folder.path), NULL)))
     assert "ptb_core" in loaded
     assert loaded & HEAVY == set()
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "1"), ("4", "4")])
+def test_a_supervisor_computes_with_one_thread_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, used: str
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", given or "")
+    if given is None:
+        monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    seen: list[str] = []
+    monkeypatch.setattr(
+        supervisor, "supervise", lambda *_: seen.append(os.environ["OPENBLAS_NUM_THREADS"])
+    )
+    assert main(["cell", str(tmp_path), NULL]) == 0
+    assert seen == [used]

@@ -412,6 +412,13 @@ WAYS: dict[str, Way] = {
         source={"hub": "a/b", "url": "https://a/b", "sha256": "0" * 64},
         chat_template="x.jinja",
     ),
+    "a source outside of the manifest's folder": lone_model(
+        "SITE/my_facts/models/tiny.json: 1 fault\n"
+        "$.source.packaged: found SITE/my_facts/models/../weights; expected a path below the "
+        "manifest's folder SITE/my_facts/models",
+        source={"packaged": "../weights"},
+        chat_template="x.jinja",
+    ),
     "a template that is not there": lone_model(
         "SITE/my_facts/models/tiny.json: 1 fault\n"
         "$.chat_template: found SITE/my_facts/models/tiny.jinja, which does not exist; expected a "
