@@ -159,7 +159,7 @@ def test_every_look_agrees_with_reading_everything(run: Watched) -> None:
 
 def test_a_recorded_cell_is_kept_without_its_evidence(run: Watched) -> None:
     verdict = Verdict(judge="rules", version="1", outcome="clean", facts={"files": 12})
-    finish(run.folder, run.cells[BASE], verdicts=(verdict,), lock={"host": "a"})
+    finish(run.folder, run.cells[BASE], verdict="clean", verdicts=(verdict,), lock={"host": "a"})
     run.look()
     whole = cell_status(run.folder, run.cells[BASE]).record
     kept = run.statuses[BASE].record

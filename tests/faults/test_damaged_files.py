@@ -76,7 +76,7 @@ def test_a_damaged_head_is_named_and_the_records_stay(
 def test_a_head_of_another_form_says_what_is_wrong(tmp_path: Path) -> None:
     run = small_run(tmp_path)
     run.head.write_bytes(b"[1]")
-    with pytest.raises(RecordError, match=r"run\.json is damaged \(it has no schema_version\)"):
+    with pytest.raises(RecordError, match=r"damaged \(Expected `object`, got `array`\)"):
         run.open()
     run.head.write_bytes(b'{"schema_version": 1}')
     with pytest.raises(RecordError, match=r"damaged \(Object missing required field `run_id`\)"):
@@ -87,7 +87,7 @@ def test_a_head_of_another_form_says_what_is_wrong(tmp_path: Path) -> None:
 def test_a_head_whose_cells_lead_out_of_the_folder_is_damaged(tmp_path: Path, cell_id: str) -> None:
     run = small_run(tmp_path)
     document = json.loads(run.head.read_bytes())
-    document["plan"]["cells"][0]["id"] = cell_id
+    document["cells"][0]["id"] = cell_id
     run.head.write_text(json.dumps(document), "utf-8")
     with pytest.raises(RecordError, match=re.escape(f"({cell_id!r} is no id of a cell)")):
         run.open()
