@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ptb_core.atomic import write_json
+from ptb_core.canonical import file_sha256
 from ptb_core.disk.needs import generate_need
 from ptb_core.disk.waiting import wait_for_room
 from ptb_core.errors import CheckpointError, EngineError, SandboxLostError
@@ -73,7 +74,11 @@ def generate(context: StageContext) -> Generated:
         first = next(iter(result.missing.values()))
         raise EngineError(f"{len(result.missing)} samples have no answer; the first: {first}")
     return Generated(
-        state="done", completions=_log(context), details=_details(context, result), facts=facts
+        state="done",
+        completions=_log(context),
+        completions_sha256=file_sha256(_log(context)),
+        details=_details(context, result),
+        facts=facts,
     )
 
 
