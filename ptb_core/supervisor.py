@@ -18,7 +18,7 @@ import msgspec
 from ptb_core.atomic import write_json
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.claims import HeldClaim, take_claim
-from ptb_core.errors import ClaimLostError, PtbError, UsageError
+from ptb_core.errors import ClaimLostError, PtbError, SandboxElsewhereError, UsageError
 from ptb_core.journal import EventName, append_event, last_events, read_events
 from ptb_core.json_codec import to_builtins
 from ptb_core.run_folder import Run, RunFolder
@@ -73,6 +73,7 @@ def supervise(run_folder: RunFolder, cell_id: str) -> None:
         StageFailedError: If a stage failed for good; the record then says ``missing``.
         CellStoppedError: If SIGTERM or SIGINT asked this supervisor to stop.
         ClaimLostError: If another supervisor took the cell over.
+        SandboxElsewhereError: If the agent works where this host cannot reach it.
     """
     run = run_folder.open()
     cell = run.cell(cell_id)
@@ -134,7 +135,8 @@ class CellRun:
             except CellStoppedError as error:
                 self._event("abandoned", context, stage, str(error))
                 raise
-            except ClaimLostError as error:  # its successor may be going on with this attempt
+            except (ClaimLostError, SandboxElsewhereError) as error:
+                # A successor, or a supervisor on the sandbox's host, goes on with this attempt.
                 self._event("note", context, stage, str(error))
                 raise
             except Exception as error:

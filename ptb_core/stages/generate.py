@@ -15,7 +15,12 @@ import msgspec
 from ptb_core.atomic import write_json
 from ptb_core.cache import cache_root
 from ptb_core.data import data_dir
-from ptb_core.errors import CheckpointError, EngineError, SandboxLostError
+from ptb_core.errors import (
+    CheckpointError,
+    EngineError,
+    SandboxElsewhereError,
+    SandboxLostError,
+)
 from ptb_core.evaluation.generate import GenerateResult, SampleRequests
 from ptb_core.evaluation.generate import generate as generate_completions
 from ptb_core.evaluation.protocol import (
@@ -114,6 +119,8 @@ def _end_earlier_session(context: StageContext) -> None:
         context.catalogue.sandbox(handle.sandbox).attach(handle).close()
     except SandboxLostError:
         context.note("generate", "the earlier server was already gone")
+    except SandboxElsewhereError:
+        context.note("generate", "the earlier server is on another host and nobody asks it")
 
 
 def _serve(context: StageContext, session: Session, checkpoint: Path) -> Endpoint:
