@@ -18,7 +18,12 @@ from ptb_core.atomic import write_json
 from ptb_core.canonical import file_sha256
 from ptb_core.disk.needs import generate_need
 from ptb_core.disk.waiting import wait_for_room
-from ptb_core.errors import CheckpointError, EngineError, SandboxLostError
+from ptb_core.errors import (
+    CheckpointError,
+    EngineError,
+    SandboxElsewhereError,
+    SandboxLostError,
+)
 from ptb_core.evaluation.protocol import (
     generate_options,
     seeded_generation_config,
@@ -141,6 +146,8 @@ def _end_earlier_session(context: StageContext) -> None:
         context.catalogue.sandbox(handle.sandbox).attach(handle).close()
     except SandboxLostError:
         context.note("generate", "the earlier server was already gone")
+    except SandboxElsewhereError:
+        context.note("generate", "the earlier server is on another host and nobody asks it")
 
 
 def _serve(context: StageContext, session: Session, checkpoint: Path) -> Endpoint:
