@@ -10,12 +10,10 @@ import contextlib
 import os
 import signal
 from collections.abc import Mapping
-from typing import TypeAlias
 
 from ptb_core.api import (
     CellCommand,
     Executor,
-    ExecutorSpec,
     JobHandle,
     JobStatus,
     JsonValue,
@@ -25,16 +23,13 @@ from ptb_core.api import (
     process_start_time,
 )
 
-JobKey: TypeAlias = tuple[int, int]
-"""Process number and start time."""
+_EXIT_CODES: dict[tuple[int, int], int] = {}
+"""Exit status of each child of this process that has ended, by process number and start time: the
+kernel tells it only once."""
 
 
 class LocalExecutor(Executor):
     """Starts supervisors as background processes of this host."""
-
-    def __init__(self, spec: ExecutorSpec) -> None:
-        super().__init__(spec)
-        self._exit_codes: dict[JobKey, int] = {}
 
     def submit(
         self, command: CellCommand, resources: Resources, settings: Mapping[str, JsonValue]
@@ -57,15 +52,8 @@ class LocalExecutor(Executor):
             return JobStatus(state="ended")  # of an earlier boot, or of a host that shares the run
         if process_start_time(pid) == started:
             return JobStatus(state="running")
-        code = self._exit_code(pid, started)
+        code = _exit_code(pid, started)
         return JobStatus(state="failed" if code else "ended", exit_code=code)
-
-    def _exit_code(self, pid: int, started: int) -> int | None:
-        with contextlib.suppress(ChildProcessError):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                self._exit_codes[pid, started] = os.waitstatus_to_exitcode(status)
-        return self._exit_codes.get((pid, started))
 
     def cancel(self, job: JobHandle) -> None:
         """Send SIGTERM: the supervisor ends its sandbox and leaves in order."""
@@ -76,6 +64,15 @@ class LocalExecutor(Executor):
     def slots(self, settings: Mapping[str, JsonValue]) -> int | None:
         """Return the setting ``max_cells``."""
         return int(settings["max_cells"])
+
+
+def _exit_code(pid: int, started: int) -> int | None:
+    """Return the exit status of a child of this process; None for another's."""
+    with contextlib.suppress(ChildProcessError):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            _EXIT_CODES[pid, started] = os.waitstatus_to_exitcode(status)
+    return _EXIT_CODES.get((pid, started))
 
 
 def _spawn(argv: tuple[str, ...], log: int) -> int:
