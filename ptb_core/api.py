@@ -58,7 +58,7 @@ from ptb_core.interfaces import (
     Task,
 )
 from ptb_core.manifests import load_manifest, load_manifests
-from ptb_core.processes import process_start_time
+from ptb_core.processes import boot_id, process_start_time
 from ptb_core.sandboxing import (
     Command,
     Limits,
@@ -169,6 +169,7 @@ __all__ = [
     "UsageError",
     "Verdict",
     "WrappedSession",
+    "boot_id",
     "canonical_name",
     "count_marks",
     "data_dir",

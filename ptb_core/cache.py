@@ -57,11 +57,15 @@ def locked(root: Path, name: str) -> Iterator[None]:
 def new_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes ``target`` when the block ends well, else vanishes.
 
+    Hold the target's lock meanwhile: what a killed process left half made is removed first.
+
     Raises:
         DataError: If the cache cannot be written.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(f".{target.name}.*"):
+            shutil.rmtree(left, ignore_errors=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
         raise unwritable(target.parent, error) from error

@@ -10,10 +10,17 @@ from typing import Literal, NamedTuple, TypeAlias, cast, overload
 
 from ptb_core.component_checks import Checked, check_contributions, unusable_reason
 from ptb_core.data import data_dir
+from ptb_core.entry_points import OWN_DISTRIBUTION, Plugin
 from ptb_core.errors import PluginError, UsageError
 from ptb_core.interfaces import Engine, Executor, Judge, Sandbox, Scaffold, Task
 from ptb_core.manifests import FOLDERS
-from ptb_core.plugins import BrokenPlugin, Contribution, LoadedPlugins, load_plugins
+from ptb_core.plugins import (
+    BrokenPlugin,
+    Contribution,
+    LoadedPlugins,
+    PluginLoad,
+    load_plugins,
+)
 from ptb_core.spec_rules import ComponentSpec
 from ptb_core.specs import KINDS, Kind, ModelSpec, TaskSpec
 from ptb_core.suggest import did_you_mean
@@ -33,6 +40,7 @@ class Row:
         description: One line.
         distribution: Distribution that brought it.
         version: Version of that distribution.
+        entry_point: Entry point of that distribution that brought it.
         usable: Whether it can be used on this machine.
         reason: Why not; empty when it can.
     """
@@ -42,8 +50,14 @@ class Row:
     description: str
     distribution: str
     version: str
+    entry_point: str
     usable: bool
     reason: str
+
+    @property
+    def is_foreign(self) -> bool:
+        """True for what another distribution than this project's brought."""
+        return self.distribution != OWN_DISTRIBUTION
 
 
 class Provenance(NamedTuple):
@@ -71,11 +85,13 @@ class Catalogue:
 
     Attributes:
         broken: Plugins, or hooks of plugins, that could not be loaded.
+        loads: How the loading of each installed plugin went.
         notes: What a user should know although nothing is broken.
     """
 
     def __init__(self, loaded: LoadedPlugins) -> None:
         self.broken: tuple[BrokenPlugin, ...] = loaded.broken
+        self.loads: tuple[PluginLoad, ...] = loaded.loads
         self.notes: tuple[str, ...] = loaded.notes
         self._checked = check_contributions(loaded.contributions)
 
@@ -87,6 +103,12 @@ class Catalogue:
         components.sort(key=lambda row: (KINDS.index(cast("Kind", row.kind)), row.name))
         broken = [_broken_row(one) for one in self.broken] if kind in (None, "plugin") else []
         return (*components, *broken)
+
+    def brought_by(self, plugin: Plugin) -> tuple[Contribution, ...]:
+        """Return everything that a plugin brought, faulty things included, by kind and name."""
+        brought = [one.contribution for one in self._checked if one.contribution.plugin == plugin]
+        brought.sort(key=lambda one: (KINDS.index(one.kind), one.name))
+        return tuple(brought)
 
     def names(self, kind: Kind) -> tuple[str, ...]:
         """Return the names of a kind, sorted, unusable ones included."""
@@ -163,7 +185,9 @@ class Catalogue:
         """
         contribution = self._find(kind, name).contribution
         if contribution.spec is None:
-            raise PluginError(f"the {kind} {name!r} cannot be read: {contribution.fault}")
+            raise PluginError(
+                f"the {kind} {name!r} of {contribution.plugin} cannot be read: {contribution.fault}"
+            )
         return cast("ComponentSpec", contribution.spec)
 
     def row(self, kind: Kind, name: str) -> Row:
@@ -218,9 +242,9 @@ class Catalogue:
         return [one for one in self._checked if one.contribution.kind == kind]
 
     def _find(self, kind: Kind, name: str) -> Checked:
-        for one in self._of(kind):
-            if one.contribution.name == name:
-                return one
+        found = [one for one in self._of(kind) if one.contribution.name == name]
+        if found:  # of namesakes, one that could be loaded stands before those that could not
+            return found[0]
         raise UsageError(self._unknown(kind, name))
 
     def _unknown(self, kind: Kind, name: str) -> str:
@@ -232,7 +256,7 @@ class Catalogue:
         if suspects:
             text += (
                 f". It may belong to a plugin that is not loaded ({', '.join(suspects)}): "
-                "`ptb list` says why"
+                "`ptb plugins` says why"
             )
         return text + _known_elsewhere(kind, name)
 
@@ -245,6 +269,7 @@ def _row(contribution: Contribution) -> Row:
         description=str(getattr(contribution.spec, "description", "")),
         distribution=contribution.plugin.distribution,
         version=contribution.plugin.version,
+        entry_point=contribution.plugin.name,
         usable=reason is None,
         reason=reason or "",
     )
@@ -257,6 +282,7 @@ def _broken_row(broken: BrokenPlugin) -> Row:
         description=f"its {FOLDERS[broken.kind]}" if broken.kind else "the whole plugin",
         distribution=broken.plugin.distribution,
         version=broken.plugin.version,
+        entry_point=broken.plugin.name,
         usable=False,
         reason=broken.reason,
     )

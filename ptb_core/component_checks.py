@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
 from ptb_core.checked_digests import CheckedDigests
 from ptb_core.data import root_of
 from ptb_core.described_task import DescribedTask
-from ptb_core.entry_points import DISABLE_VARIABLE
+from ptb_core.entry_points import DISABLE_VARIABLE, OWN_DISTRIBUTION, Plugin, normalised
 from ptb_core.errors import Fault, PtbError
-from ptb_core.interfaces import Component
+from ptb_core.importing import words_of
+from ptb_core.interfaces import Component, Sandbox
 from ptb_core.plugins import Contribution
+from ptb_core.sandboxing import Limits
 from ptb_core.spec_rules import ComponentSpec, rule_faults
-from ptb_core.specs import JsonValue, ModelSpec, TaskSpec
+from ptb_core.specs import Condition, JsonValue, ModelSpec, TaskSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +35,16 @@ class Checked:
 
 
 def check_contributions(contributions: Iterable[Contribution]) -> tuple[Checked, ...]:
-    """Return all contributions with the first fault that speaks against each of them."""
+    """Return all contributions with the first fault that speaks against each of them.
+
+    What could not be loaded takes no name from what could.
+    """
     digests = CheckedDigests()
-    checked = [_check(one, digests) for one in contributions]
+    given = tuple(contributions)
+    loaded = [_check(one, digests) for one in given if not one.fault]
+    failed = [_check(one, digests) for one in given if one.fault]
     digests.save()
-    return _without_duplicates(checked)
+    return (*_without_duplicates(loaded), *failed)
 
 
 def _check(contribution: Contribution, digests: CheckedDigests) -> Checked:
@@ -49,7 +56,7 @@ def _check(contribution: Contribution, digests: CheckedDigests) -> Checked:
         resolved = _with_absolute_template(contribution)
         fault = fault or _rule_fault(resolved)
     except Exception as error:  # a spec built in code may hold anything
-        words = f"its facts cannot be checked: {type(error).__name__}: {error}"
+        words = f"its facts cannot be checked: {words_of(error)}"
         return Checked(contribution=replace(contribution, fault=words), content=b"")
     return Checked(contribution=_as_component(replace(resolved, fault=fault)), content=content)
 
@@ -119,7 +126,7 @@ def _as_component(contribution: Contribution) -> Contribution:
 
         return replace(contribution, component=LmEvalTask(spec))
     except Exception as error:  # its configuration is a stranger's
-        return replace(contribution, fault=f"{type(error).__name__}: {error}")
+        return replace(contribution, fault=f"its lm_eval block cannot be used: {words_of(error)}")
 
 
 def _without_duplicates(checked: list[Checked]) -> tuple[Checked, ...]:
@@ -136,12 +143,29 @@ def _without_duplicates(checked: list[Checked]) -> tuple[Checked, ...]:
 
 def _duplicate_words(twins: list[Contribution]) -> str:
     names = " and ".join(dict.fromkeys(repr(twin.name) for twin in twins))
-    plugins = " and ".join(str(twin.plugin) for twin in twins)
-    others = dict.fromkeys(twin.plugin.name for twin in twins[1:])
+    plugins = list(dict.fromkeys(twin.plugin for twin in twins))
+    what = f"the {twins[0].kind} {names}"
+    if len(plugins) == 1:
+        return (
+            f"{what} is brought {len(twins)} times by {plugins[0]}, so none of them is used: give "
+            "each a name of its own; capitals do not count"
+        )
+    brought = " and ".join(str(plugin) for plugin in plugins)
     return (
-        f"the {twins[0].kind} {names} is brought by {plugins}, so none of them is used: uninstall "
-        f"one, or switch one off, for example with {DISABLE_VARIABLE}={','.join(others)}"
+        f"{what} is brought by {brought}, so none of them is used: keep one and uninstall the "
+        f"rest, or switch it off, for example with {DISABLE_VARIABLE}={_all_but_one(plugins)}"
     )
+
+
+def _all_but_one(plugins: list[Plugin]) -> str:
+    """Return names that switch off all but one side: ours stays, or else the first."""
+    kept = next((one for one in plugins if one.distribution == OWN_DISTRIBUTION), plugins[0])
+    names = [
+        one.distribution if normalised(one.name) == normalised(kept.name) else one.name
+        for one in plugins
+        if one is not kept
+    ]
+    return ",".join(names)
 
 
 def unusable_reason(contribution: Contribution) -> str | None:
@@ -154,7 +178,20 @@ def unusable_reason(contribution: Contribution) -> str | None:
     try:
         reason = component.unusable_reason()
     except (Exception, SystemExit) as error:
-        return f"its unusable_reason() raised {type(error).__name__}: {error}"
+        return f"its unusable_reason() raised {words_of(error)}"
     if reason is not None and not isinstance(reason, str):
         return f"its unusable_reason() returned {reason!r}; expected a sentence or None"
     return reason or None
+
+
+def sandbox_obstacles(
+    sandbox: Sandbox, condition: Condition, limits: Limits, settings: Mapping[str, JsonValue]
+) -> tuple[str, ...]:
+    """Return what a sandbox lacks for a condition; what goes wrong in its own code is one more."""
+    try:
+        found = sandbox.obstacles(condition, limits, settings)
+    except (Exception, SystemExit) as error:
+        return (f"its obstacles() raised {words_of(error)}",)
+    if not isinstance(found, tuple | list) or not all(isinstance(text, str) for text in found):
+        return (f"its obstacles() returned {found!r}; expected sentences",)
+    return tuple(found)

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import indent
 
 import msgspec
 
 from ptb_core.catalogue import Catalogue
+from ptb_core.copies import is_copy
+from ptb_core.disk.gate import DiskGate
+from ptb_core.disk_faults import naming_disk_faults
 from ptb_core.errors import PluginError, PtbError
 from ptb_core.interfaces import CellCommand, Executor, JobHandle, Resources
-from ptb_core.journal import append_line
+from ptb_core.journal import append_line, read_lines
 from ptb_core.plan import Plan
 from ptb_core.run_folder import Run, RunFolder
+from ptb_core.run_watch import RunWatch
 from ptb_core.specs import CellSpec
-from ptb_core.status import CellStatus, cell_status
+from ptb_core.status import CellStatus
 
 POLL_S = 1.0
 SUPERVISORS = 3
@@ -32,11 +37,12 @@ EVALUATION_HOURS = 9.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One line of ``jobs.jsonl``: which job was submitted for which cell."""
+    """One line of ``jobs.jsonl``: which job was submitted for which cell, from which folder."""
 
     cell: str
     handle: JobHandle
     submitted_unix_s: float
+    folder: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,10 +52,12 @@ class Pass:
     Attributes:
         jobs: Jobs that have not ended, submitted by this driver or an earlier one, by cell.
         submitted: How often this driver has submitted each cell.
+        failures: When the record of a failure was made that a cell had when it was submitted.
     """
 
     jobs: dict[str, JobHandle] = field(default_factory=dict)
     submitted: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, float] = field(default_factory=dict)
 
 
 class RunCancelledError(PtbError):
@@ -68,13 +76,19 @@ def refuse_obstacles(plan: Plan) -> None:
         PluginError: If not; lists every reason.
     """
     if plan.obstacles:
-        reasons = "\n".join(f"  {obstacle}" for obstacle in plan.obstacles)
+        reasons = "\n".join(indent(obstacle, "  ") for obstacle in plan.obstacles)
         raise PluginError(
             f"the plan {plan.name!r} cannot run here; nothing was started:\n{reasons}"
         )
 
 
-def drive(run_folder: RunFolder, run: Run, catalogue: Catalogue, watch: Watcher) -> bool:
+def drive(
+    run_folder: RunFolder,
+    run: Run,
+    catalogue: Catalogue,
+    watch: Watcher,
+    only: frozenset[str] | None = None,
+) -> bool:
     """Run all cells that are not done and wait for them.
 
     Args:
@@ -82,34 +96,59 @@ def drive(run_folder: RunFolder, run: Run, catalogue: Catalogue, watch: Watcher)
         run: Its head.
         catalogue: Components.
         watch: Called about once a second with how every cell stands.
+        only: Ids of the cells to look at; None for all.
 
     Returns:
-        True when every cell is recorded and none counts as missing.
+        True when every one of them is recorded and none counts as missing.
 
     Raises:
         RunCancelledError: If ``ptb cancel`` was called on the run.
+        DiskFaultError: If the run folder's disk is full, read-only or failing; running cells go
+            on, and no new one is started.
     """
+    with naming_disk_faults("the run was left", run_folder.path):
+        cells = [cell for cell in run.cells if only is None or cell.id in only]
+        return _drive(run_folder, run, cells, catalogue, watch)
+
+
+def _drive(
+    run_folder: RunFolder,
+    run: Run,
+    cells: Sequence[CellSpec],
+    catalogue: Catalogue,
+    watch: Watcher,
+) -> bool:
     executor = catalogue.executor(run.plan.executor.name)
     state = Pass(jobs=_known_jobs(run_folder))
-    if run_folder.cancelled.exists():
-        run_folder.cancelled.unlink()
+    run_watch = RunWatch(run_folder, cells)
+    gate = DiskGate(run_folder, run.plan, catalogue, say=_say)
+    run_folder.cancelled.unlink(missing_ok=True)
     while True:
         if run_folder.cancelled.exists():
             raise RunCancelledError(
                 f"{run_folder.path} was cancelled by `ptb cancel`; `ptb run` on it continues it"
             )
         running = _running(state, executor)  # before the statuses: what has ended left all it will
-        statuses = tuple(cell_status(run_folder, cell) for cell in run.cells)
+        statuses = run_watch.look(running)
         watch(statuses)
-        busy = [s for s in statuses if _is_busy(s, running)]
-        waiting = [s.cell for s in statuses if _is_waiting(s, state) and s not in busy]
+        busy = {s.cell.id for s in statuses if _is_busy(s, running)}
+        waiting = [s for s in statuses if _is_waiting(s, state) and s.cell.id not in busy]
         if not busy and not waiting:
             return all(s.is_complete for s in statuses)
         slots = executor.slots(run.plan.executor.settings)
         free = len(waiting) if slots is None else max(0, slots - len(busy))
-        for cell in waiting[:free]:
-            _submit(run_folder, run, executor, cell, state)
+        gate.look([status for status in statuses if status.cell.id in busy])
+        for status in waiting[:free]:
+            if not gate.admits(status.cell):
+                break
+            if status.record is not None:
+                state.failures[status.cell.id] = status.record.created_unix_s
+            _submit(run_folder, run, executor, status.cell, state)
         time.sleep(POLL_S)
+
+
+def _say(words: str) -> None:
+    print(f"ptb: {words}", file=sys.stderr, flush=True)
 
 
 def _running(state: Pass, executor: Executor) -> set[str]:
@@ -125,9 +164,14 @@ def _is_busy(status: CellStatus, running: set[str]) -> bool:
 
 
 def _is_waiting(status: CellStatus, state: Pass) -> bool:
-    """A cell that is not done waits, unless it failed here or its supervisors keep dying."""
+    """A cell that is not done waits, unless it failed here or its supervisors keep dying.
+
+    The record of an earlier failure is still there when a supervisor dies that was to try again.
+    """
     submitted = state.submitted.get(status.cell.id, 0)
-    failed_here = submitted > 0 and status.stage == "failed"
+    failure = status.record.created_unix_s if status.record is not None else None
+    is_new = failure != state.failures.get(status.cell.id)
+    failed_here = submitted > 0 and status.stage == "failed" and is_new
     return not status.is_recorded and not failed_here and submitted < SUPERVISORS
 
 
@@ -143,7 +187,8 @@ def _submit(
     )
     state.submitted[cell.id] = state.submitted.get(cell.id, 0) + 1
     state.jobs[cell.id] = handle
-    job = Job(cell=cell.id, handle=handle, submitted_unix_s=time.time())
+    here = str(run_folder.path)
+    job = Job(cell=cell.id, handle=handle, submitted_unix_s=time.time(), folder=here)
     append_line(run_folder.jobs, msgspec.json.encode(job))
 
 
@@ -180,16 +225,10 @@ def cancel(run_folder: RunFolder, run: Run, catalogue: Catalogue) -> int:
 
 
 def _known_jobs(run_folder: RunFolder) -> dict[str, JobHandle]:
-    """Return the last job submitted for each cell; torn or damaged lines are skipped."""
-    jobs: dict[str, JobHandle] = {}
-    try:
-        lines = run_folder.jobs.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return jobs
-    for line in lines:
-        try:
-            job = msgspec.json.decode(line, type=Job)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
-        jobs[job.cell] = job.handle
-    return jobs
+    """Return the last job submitted for each cell.
+
+    Torn or damaged lines are skipped, and those of the folder that this one is a copy of.
+    """
+    jobs = read_lines(run_folder.jobs, Job, "the list of submitted jobs")
+    here = run_folder.path
+    return {job.cell: job.handle for job in jobs if not is_copy(job.folder, here)}

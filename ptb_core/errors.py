@@ -37,7 +37,15 @@ class Fault:
     expected: str
 
     def __str__(self) -> str:
-        return f"{self.path}: found {self.found}; expected {self.expected}"
+        """Return one line that a terminal shows as it is, whatever the file holds."""
+        return printable(f"{self.path}: found {self.found}; expected {self.expected}")
+
+
+def printable(text: str) -> str:
+    r"""Return a text with line breaks, control and invisible characters spelt out as ``\n``."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class InputFileError(UsageError):

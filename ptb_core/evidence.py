@@ -13,6 +13,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from ptb_core.disk_faults import disk_fault
+
 WEIGHTS = (".safetensors",)
 
 
@@ -26,6 +28,9 @@ def collect_workspace(workspace: Path, target: Path, submission: str) -> dict[st
 
     Returns:
         What was left out: relative path to reason.
+
+    Raises:
+        OSError: If the disk is full or failing.
     """
     omitted: dict[str, str] = {}
     target.mkdir(parents=True)
@@ -69,10 +74,18 @@ def _copy(source: Path, target: Path, relative: str, omitted: dict[str, str]) ->
         os.link(source, target, follow_symlinks=False)
         return
     except OSError as error:
+        _require_disk(error)
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
             omitted[relative] = f"unreadable: {error.strerror}"
             return
     try:
         shutil.copyfile(source, target, follow_symlinks=False)
     except OSError as error:
+        _require_disk(error)
         omitted[relative] = f"unreadable: {error.strerror}"
+
+
+def _require_disk(error: OSError) -> None:
+    """Raise what is the disk's fault and not the file's: a full disk must not thin out evidence."""
+    if disk_fault(error) is not None:
+        raise error

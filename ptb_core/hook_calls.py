@@ -12,6 +12,8 @@ from types import ModuleType
 import pluggy
 
 from ptb_core import hookspecs
+from ptb_core.errors import PtbError
+from ptb_core.importing import words_of
 from ptb_core.interfaces import Engine, Executor, Judge, Sandbox, Scaffold, Task
 from ptb_core.manifests import FOLDERS, SPEC_TYPES
 from ptb_core.specs import KINDS, Kind, ModelSpec, TaskSpec
@@ -112,7 +114,7 @@ def _unmarked(name: str) -> str:
 
 def _unknown(name: str) -> str:
     known = ", ".join(HOOKS.values())
-    return f"unknown hook {name}; the hooks are {known}{did_you_mean(name, HOOKS.values())}"
+    return f"unknown hook {name}{did_you_mean(name, HOOKS.values())}; the hooks are {known}"
 
 
 def _hook_fault(hook: str, function: object, wraps: bool) -> str:
@@ -122,8 +124,9 @@ def _hook_fault(hook: str, function: object, wraps: bool) -> str:
         return f"{hook} is a wrapper; a hook is a plain function"
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         return f"{hook} is async; a hook is a plain function"
-    names = ", ".join(_required_parameters(function))
-    return f"{hook} takes the arguments {names}; a hook takes none" if names else ""
+    names = _required_parameters(function)
+    arguments = "argument" if len(names) == 1 else "arguments"
+    return f"{hook} takes the {arguments} {', '.join(names)}; a hook takes none" if names else ""
 
 
 def _required_parameters(function: Callable[..., object]) -> list[str]:
@@ -137,17 +140,15 @@ def _required_parameters(function: Callable[..., object]) -> list[str]:
 
 def _call(kind: Kind, function: Callable[[], object]) -> HookResult:
     collected: list[object] = []
+    text = ""
     try:
         fault = _collect(kind, function(), collected)
     except (Exception, SystemExit) as error:
-        fault = f"{HOOKS[kind]} raised {_words(error)}"
-        return HookResult(
-            kind=kind,
-            components=tuple(collected),
-            fault=fault,
-            traceback=traceback.format_exc(),
-        )
-    return HookResult(kind=kind, components=tuple(collected), fault=fault)
+        # Our own errors, such as a manifest's, are whole sentences already.
+        words = f": {error}" if isinstance(error, PtbError) else f" raised {words_of(error)}"
+        fault = f"{HOOKS[kind]}{words}"
+        text = traceback.format_exc()
+    return HookResult(kind=kind, components=tuple(collected), fault=fault, traceback=text)
 
 
 def _collect(kind: Kind, returned: object, collected: list[object]) -> str:
@@ -158,7 +159,8 @@ def _collect(kind: Kind, returned: object, collected: list[object]) -> str:
     fault = ""
     for component in itertools.islice(returned, MAX_COMPONENTS + 1):
         if len(collected) == MAX_COMPONENTS:
-            return f"{hook} yielded more than {MAX_COMPONENTS} components"
+            collected.clear()  # no list of ten thousand rows that cannot be used
+            return f"{hook} yielded more than {MAX_COMPONENTS} components, and may never end"
         wrong = _component_fault(kind, component)
         if not wrong:
             collected.append(component)
@@ -170,14 +172,26 @@ def _component_fault(kind: Kind, component: object) -> str:
     if isinstance(component, type) and issubclass(component, _ALLOWED[kind]):
         return f"the class {component.__name__}; expected an instance: {component.__name__}(spec)"
     if not isinstance(component, _ALLOWED[kind]):
-        return f"{_value(component)}; expected {_names(kind)}"
+        return _wrong_kind(kind, component)
     spec = spec_of(component)
     if not isinstance(spec, SPEC_TYPES[kind]):
         expected = SPEC_TYPES[kind].__name__
         return f"a {type(component).__name__} whose spec is {_value(spec)}; expected a {expected}"
     if not isinstance(getattr(spec, "name", None), str):
-        return f"a {type(component).__name__} whose name is {_value(getattr(spec, 'name', None))}"
+        found = _value(getattr(spec, "name", None))
+        return f"a {type(component).__name__} whose name is {found}; expected a string"
     return ""
+
+
+def _wrong_kind(kind: Kind, component: object) -> str:
+    for other, allowed in _ALLOWED.items():
+        if isinstance(component, allowed):
+            name = getattr(spec_of(component), "name", None)
+            return (
+                f"the {type(component).__name__} {name!r}; expected {_names(kind)}; "
+                f"{HOOKS[other]} is the hook for it"
+            )
+    return f"{_value(component)}; expected {_names(kind)}"
 
 
 def spec_of(component: object) -> object:
@@ -199,7 +213,3 @@ def _value(value: object) -> str:
     except Exception:  # the repr of a stranger's object may do anything
         text = "a value"
     return f"{text[:60]} ({type(value).__name__})"
-
-
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

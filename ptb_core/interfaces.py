@@ -236,6 +236,14 @@ class Session(ABC):
                 so on its standard error.
         """
 
+    def processes(self) -> tuple[ProcessHandle, ...]:
+        """Return the commands started so far, oldest first, whoever started them.
+
+        Lets a supervisor find what another had started and was killed before it could note it.
+        The default knows of none: such a session then counts as lost.
+        """
+        return ()
+
     @abstractmethod
     def poll(self, process: ProcessHandle) -> ProcessStatus:
         """Return how a command stands; never blocks."""
@@ -321,6 +329,9 @@ class Sandbox(Component[SandboxSpec]):
     @abstractmethod
     def open(self, request: SandboxRequest) -> Session:
         """Open a session.
+
+        Until its first command is started nobody else can know of it, so it ends by itself when
+        the process that opened it ends.
 
         Raises:
             SandboxError: If it cannot be opened; nothing is left behind.

@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from ptb_core.atomic import write_all
+from ptb_core.disk_faults import naming_file
+from ptb_core.errors import RecordError
 from ptb_core.json_codec import encodable, to_builtins
 from ptb_core.specs import JsonValue
+
+LineT = TypeVar("LineT")
+_FromZero: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 EventName: TypeAlias = Literal["claimed", "started", "done", "failed", "abandoned", "note"]
 
@@ -37,10 +43,10 @@ class Event:
     """
 
     event: EventName
-    unix_s: float
-    fence: int
+    unix_s: Annotated[float, msgspec.Meta(ge=0)]
+    fence: _FromZero
     stage: str = ""
-    attempt: int = 0
+    attempt: _FromZero = 0
     text: str = ""
     data: Mapping[str, JsonValue] = field(default_factory=dict)
 
@@ -80,25 +86,63 @@ def append_line(path: Path, line: bytes) -> None:
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(descriptor, _line_start(path) + line + b"\n")
-        os.fsync(descriptor)
+        with naming_file(path):
+            write_all(descriptor, _line_start(path) + line + b"\n")
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
 def read_events(path: Path) -> tuple[Event, ...]:
-    """Return all whole lines of a journal; none if it does not exist."""
+    """Return all whole and sound lines of a journal; none if it does not exist.
+
+    Raises:
+        RecordError: If the file is there and cannot be read.
+    """
+    return read_lines(path, Event, "the cell's journal")
+
+
+def read_lines(path: Path, line_type: type[LineT], what: str) -> tuple[LineT, ...]:
+    """Return all sound lines of a file of JSON lines; none if it does not exist.
+
+    Torn and damaged lines are left out: what they said is known from nowhere else, and nothing
+    that is *true* stands in such a file alone.
+
+    Raises:
+        RecordError: If the file is there and cannot be read.
+    """
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return ()
-    events = []
+    except OSError as error:
+        raise RecordError(
+            f"{path}: {what} cannot be read ({error.strerror}); mend that, or move it away to "
+            "begin it anew"
+        ) from error
+    found = []
     for line in lines:
         try:
-            events.append(msgspec.json.decode(line, type=Event))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            found.append(msgspec.json.decode(line, type=line_type))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
-    return tuple(events)
+    return tuple(found)
+
+
+def last_events(events: Iterable[Event]) -> dict[tuple[str, int], Event]:
+    """Return how each attempt stands, by stage and number: its start, or its end if it has one.
+
+    A supervisor that lost its claim may still say that it leaves; an attempt that its successor
+    has continued goes on all the same, so only the highest fence's word counts.
+    """
+    last: dict[tuple[str, int], Event] = {}
+    for event in events:
+        key = (event.stage, event.attempt)
+        if event.event not in ("started", "done", "failed", "abandoned"):
+            continue
+        if key not in last or event.fence >= last[key].fence:
+            last[key] = event
+    return last
 
 
 def _line_start(path: Path) -> bytes:

@@ -12,18 +12,39 @@ from ptb_core.specs import JsonValue
 ValueT = TypeVar("ValueT")
 
 
-def to_builtins(value: object) -> JsonValue:
-    """Return a dataclass as what JSON can hold."""
-    return msgspec.to_builtins(value, enc_hook=_encode_path)
+def to_builtins(value: object, root: Path | None = None) -> JsonValue:
+    """Return a dataclass as what JSON can hold.
+
+    Args:
+        value: The dataclass.
+        root: A run folder: paths in it are written relative to it, so that it can be moved,
+            copied and mounted elsewhere.
+    """
+
+    def encode(item: object) -> str:
+        return _encode_path(item, root)
+
+    return msgspec.to_builtins(value, enc_hook=encode)
 
 
-def from_json(content: bytes | msgspec.Raw, value_type: type[ValueT]) -> ValueT:
+def from_json(
+    content: bytes | msgspec.Raw, value_type: type[ValueT], root: Path | None = None
+) -> ValueT:
     """Read JSON into a dataclass.
+
+    Args:
+        content: The JSON.
+        value_type: The dataclass.
+        root: The run folder that relative paths start from.
 
     Raises:
         msgspec.DecodeError: If it is no JSON, or a value has another type.
     """
-    return msgspec.json.decode(content, type=value_type, dec_hook=_decode_path)
+
+    def decode(wanted: type, item: object) -> object:
+        return _decode_path(wanted, item, root)
+
+    return msgspec.json.decode(content, type=value_type, dec_hook=decode)
 
 
 def encodable(value: JsonValue) -> JsonValue:
@@ -41,13 +62,14 @@ def encodable(value: JsonValue) -> JsonValue:
     return value
 
 
-def _encode_path(value: object) -> str:
+def _encode_path(value: object, root: Path | None) -> str:
     if isinstance(value, Path):
-        return str(value)
+        inside = root is not None and value.is_relative_to(root)
+        return str(value.relative_to(root) if inside and root is not None else value)
     raise NotImplementedError(f"{type(value).__name__} cannot be written as JSON")
 
 
-def _decode_path(wanted: type, value: object) -> object:
+def _decode_path(wanted: type, value: object, root: Path | None) -> object:
     if wanted is Path and isinstance(value, str):
-        return Path(value)
+        return Path(value) if root is None else root / value
     raise NotImplementedError(f"{wanted.__name__} cannot be read from JSON")

@@ -14,6 +14,15 @@ JsonPath: TypeAlias = tuple[str | int, ...]
 
 ROOT = "$"
 _SHOWN_CHARACTERS = 60
+_TYPE_WORDS = {
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "an array",
+    "object": "an object",
+    "null": "null",
+}
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][\w.-]*\Z")
 
 
@@ -28,6 +37,11 @@ def shown(value: JsonValue) -> str:
     if len(text) <= _SHOWN_CHARACTERS:
         return text
     return text[: _SHOWN_CHARACTERS - 3] + "..."
+
+
+def type_words(name: str) -> str:
+    """Return a JSON type in words, such as ``an integer``."""
+    return _TYPE_WORDS.get(name, name)
 
 
 def children(value: JsonValue) -> Iterator[tuple[str | int, JsonValue]]:

@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ptb_core.errors import UsageError
 from ptb_core.specs import JsonValue
 
 if TYPE_CHECKING:
@@ -55,7 +57,10 @@ def machine() -> dict[str, JsonValue]:
 
 
 def components(catalogue: Catalogue, run: Run, cell: CellSpec) -> Mapping[str, JsonValue]:
-    """Return distribution, version and manifest digest of every component the cell used."""
+    """Return distribution, version and manifest digest of every component of the cell.
+
+    None for one that is not installed any more: a cell may be judged again without its scaffold.
+    """
     plan = run.plan
     used: list[tuple[Kind, str]] = [
         ("task", cell.task),
@@ -67,7 +72,7 @@ def components(catalogue: Catalogue, run: Run, cell: CellSpec) -> Mapping[str, J
     ]
     if cell.agent is not None:
         used.append(("scaffold", cell.agent.scaffold))
-    return {f"{kind}/{name}": catalogue.provenance(kind, name)._asdict() for kind, name in used}
+    return {f"{kind}/{name}": _provenance(catalogue, kind, name) for kind, name in used}
 
 
 def plan_components(catalogue: Catalogue, plan: Plan) -> Mapping[str, JsonValue]:
@@ -107,6 +112,14 @@ def gpu_lines() -> list[str]:
     return [line.strip() for line in done.stdout.splitlines() if line.strip()]
 
 
+def _provenance(catalogue: Catalogue, kind: Kind, name: str) -> JsonValue:
+    try:
+        return catalogue.provenance(kind, name)._asdict()
+    except UsageError:
+        return None
+
+
+@cache
 def _version(name: str) -> str | None:
     try:
         return metadata.version(name)

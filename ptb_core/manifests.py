@@ -74,7 +74,7 @@ def load_manifest(path: Path, spec_type: type[SpecT]) -> SpecT:
         spec = msgspec.json.decode(path.read_bytes(), type=spec_type)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _all_faults(path, spec_type, error) from error
     spec = cast("SpecT", _with_own_files(spec, root_of(path)))
     _origins[id(spec)] = (spec, path)

@@ -12,6 +12,14 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
 
+def pid_namespace() -> str:
+    """Return what tells the processes that can be seen from here from those of a container."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
 def process_start_time(pid: int) -> int | None:
     """Return a process's start in clock ticks since boot, or None if it is gone or a zombie."""
     try:

@@ -17,6 +17,7 @@ import msgspec
 from ptb_core.atomic import write_bytes
 from ptb_core.errors import Fault, RecordError
 from ptb_core.json_codec import encodable
+from ptb_core.record_rules import record_contradictions
 from ptb_core.records import SCHEMA_VERSION, Record
 from ptb_core.specs import JsonValue
 
@@ -44,12 +45,14 @@ def write_record(path: Path, record: Record) -> None:
             A record that was there before is then untouched.
     """
     document = encodable(msgspec.to_builtins(record))
-    faults = record_faults(document)
+    broken = record_faults(document)
+    faults = broken or record_contradictions(record)
     if faults:
         listed = "\n".join(f"  {fault}" for fault in faults)
+        why = "breaks schemas/record.schema.json" if broken else "contradicts itself"
         raise RecordError(
-            f"{path}: the record of cell {record.cell.id} was not written, because it breaks "
-            f"schemas/record.schema.json; this is a defect of ptb or of a plugin:\n{listed}"
+            f"{path}: the record of cell {record.cell.id} was not written, because it {why}; "
+            f"this is a defect of ptb or of a plugin:\n{listed}"
         )
     encoded = msgspec.json.format(msgspec.json.encode(document), indent=2)
     try:
@@ -91,15 +94,21 @@ def parse_record(
     try:
         version = msgspec.json.decode(content, type=_Head).schema_version
         if version == SCHEMA_VERSION:
-            return msgspec.json.decode(content, type=Record)
-        return msgspec.convert(_upgraded(content, file, version, upgrades), type=Record)
+            record = msgspec.json.decode(content, type=Record)
+        else:
+            record = msgspec.convert(_upgraded(content, file, version, upgrades), type=Record)
     except msgspec.ValidationError as error:
         raise RecordError(
             f"{file}: not a valid record: found {error}; expected the form of "
             f"schemas/record.schema.json; {REMEDY}"
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(_damage(content, file, error)) from error
+    wrong = record_contradictions(record)
+    if wrong:
+        listed = "; ".join(str(fault) for fault in wrong)
+        raise RecordError(f"{file}: the record contradicts itself: {listed}; {REMEDY}")
+    return record
 
 
 def record_faults(document: JsonValue) -> tuple[Fault, ...]:

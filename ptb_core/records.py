@@ -21,6 +21,8 @@ SCHEMA_VERSION = 1
 Counting: TypeAlias = Literal["own", "base", "missing"]
 """Which score a cell counts with: its own, the base model's, or none at all."""
 
+MadeBy: TypeAlias = Literal["run", "retry", "rejudge", "reevaluate", "rescore"]
+"""What led to a record: the run itself; a missing cell resolved; judged, answered, scored anew."""
 
 SubmissionState: TypeAlias = Literal["sealed", "absent", "refused", "unloadable"]
 """What became of a submission; the base model's own files count as ``sealed``."""
@@ -90,6 +92,26 @@ class Solve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierRecord:
+    """What a cell counted with before something of it was done again.
+
+    Attributes:
+        made_by: As in :class:`Record`.
+        created_unix_s: When that record was written; the file itself is kept, in the attempts at
+            the stage ``record``.
+        counts: Which score the cell counted with.
+        verdict: Combined outcome then.
+        score: Own score under the counted scoring then, or None.
+    """
+
+    made_by: MadeBy
+    created_unix_s: float
+    counts: Counting
+    verdict: Outcome | None
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """What is kept of a cell.
 
@@ -110,6 +132,9 @@ class Record:
         sandboxes: What really separated each role's sandbox from the host.
         lock: Versions, hashes and revisions that would be needed to repeat the cell.
         created_unix_s: When this record was written.
+        made_by: What led to it: the run itself, or what was done again of it.
+        earlier: What the cell counted with before, oldest first; empty unless something was done
+            again.
     """
 
     cell: CellSpec
@@ -126,6 +151,8 @@ class Record:
     sandboxes: Mapping[str, SandboxFacts]
     lock: Mapping[str, JsonValue]
     created_unix_s: float
+    made_by: MadeBy = "run"
+    earlier: tuple[EarlierRecord, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -5,10 +5,14 @@
     RUN/run.json                       plan, cells, weights: written once
     RUN/jobs.jsonl                     jobs submitted to the executor
     RUN/cancelled                      nothing new is started, until the next `ptb run`
+    RUN/retention.json                 what stays on the disk, when it is not as run.json says
     RUN/cells/<cell>/journal.jsonl     the cell's story
     RUN/cells/<cell>/claims/           who holds it
-    RUN/cells/<cell>/stages/<stage>/   done.json (the marker) and attempt-001/, attempt-002/, ...
-    RUN/cells/<cell>/record.json       what is kept
+    RUN/cells/<cell>/stages/<stage>/   attempt-001/, attempt-002/, ..., each with the done.json it
+                                       left, and done.json: that of the attempt that counts
+    RUN/cells/<cell>/record.json       what is kept; earlier ones are in the attempts at `record`
+    RUN/cells/<cell>/redo.json         finished stages that are to be done again
+    RUN/cells/<cell>/removed.jsonl     what was removed to free the disk, when and why
 """
 
 from __future__ import annotations
@@ -16,59 +20,19 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from ptb_core.atomic import create_exclusive
+from ptb_core.atomic import create_exclusive, is_temporary, sweep
 from ptb_core.canonical import short_hash
-from ptb_core.errors import RecordError, UsageError
+from ptb_core.damage import unreadable
+from ptb_core.errors import UsageError
 from ptb_core.plan.model import Plan
-from ptb_core.specs import CellSpec, JsonValue
-
-RUN_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """The head of a run folder, ``run.json``.
-
-    Attributes:
-        schema_version: Version of this form.
-        run_id: Random id of the run.
-        created_unix_s: When the run was created.
-        plan: The plan, defaults filled in.
-        plan_id: Hash of the plan's content, files by their content; a run folder takes one plan.
-        software: Versions of this project and Python at creation, and under ``components`` the
-            distribution and version of every component that the plan names.
-    """
-
-    run_id: str
-    created_unix_s: float
-    plan: Plan
-    plan_id: str
-    software: Mapping[str, JsonValue]
-    schema_version: int = RUN_VERSION
-
-    @property
-    def cells(self) -> tuple[CellSpec, ...]:
-        """All cells of the run."""
-        return self.plan.cells
-
-    def cell(self, cell_id: str) -> CellSpec:
-        """Return a cell by its id.
-
-        Raises:
-            UsageError: If the run has no such cell.
-        """
-        for cell in self.cells:
-            if cell.id == cell_id:
-                return cell
-        from ptb_core.suggest import did_you_mean
-
-        hint = did_you_mean(cell_id, [cell.id for cell in self.cells])
-        raise UsageError(f"the run {self.plan.name} has no cell {cell_id!r}{hint}")
+from ptb_core.run_head import HEAD_REMEDY, decode_head, encode_head
+from ptb_core.run_head import Run as Run
+from ptb_core.specs import JsonValue
 
 
 class RunFolder:
@@ -92,9 +56,14 @@ class RunFolder:
         """Exists from ``ptb cancel`` until the next ``ptb run``: nothing new is started."""
         return self.path / "cancelled"
 
+    @property
+    def retention(self) -> Path:
+        """What stays on the disk, when a later ``ptb run`` said something else than the head."""
+        return self.path / "retention.json"
+
     def cell(self, cell_id: str) -> CellFolder:
         """Return the folder of a cell."""
-        return CellFolder(self.path / "cells" / cell_id)
+        return CellFolder(self.path / f"cells/{cell_id}")
 
     def create(self, plan: Plan, software: Mapping[str, JsonValue]) -> Run:
         """Write the head, or return the one that is there if it is of the same plan.
@@ -114,20 +83,28 @@ class RunFolder:
         except OSError as error:
             raise UsageError(
                 f"the run folder {self.path} cannot be written: {error.strerror}; "
-                "name another one with --run-dir"
+                "name another one with --run-dir, or mend that"
             ) from error
 
     def _create(self, run: Run) -> Run:
-        if not self.head.exists() and self.path.exists() and any(self.path.iterdir()):
+        if self.head.exists():
+            return self._existing(run)
+        if self._holds_something_else():
             raise UsageError(
                 f"{self.path} is neither empty nor a run folder (it has no run.json); "
                 "name another folder with --run-dir"
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        encoded = msgspec.json.format(msgspec.json.encode(run), indent=2)
-        if not create_exclusive(self.head, encoded):
-            return self._existing(run)
-        return run
+        created = create_exclusive(self.head, encode_head(run))
+        sweep(self.path)
+        return run if created else self._existing(run)
+
+    def _holds_something_else(self) -> bool:
+        """A head that another command line is just writing, or was killed writing, is no file."""
+        if not self.path.exists():
+            return False
+        names = {path.name for path in self.path.iterdir() if not is_temporary(path.name)}
+        return bool(names) and self.head.name not in names
 
     def open(self) -> Run:
         """Read the head.
@@ -142,7 +119,9 @@ class RunFolder:
             raise UsageError(
                 f"{self.path} is no run folder: it has no run.json; `ptb run --plan PLAN` makes one"
             ) from None
-        return _decode_head(self.head, content)
+        except OSError as error:
+            raise unreadable(self.head, error, HEAD_REMEDY) from error
+        return decode_head(self.head, content)
 
     def _existing(self, wanted: Run) -> Run:
         found = self.open()
@@ -150,7 +129,7 @@ class RunFolder:
             raise UsageError(
                 f"{self.path} belongs to plan {found.plan.name!r} ({found.plan_id}), not to "
                 f"{wanted.plan.name!r} ({wanted.plan_id}) as it stands now; a run keeps its plan: "
-                "name another folder with --run-dir, or restore the plan and its programs"
+                "name another folder with --run-dir, or restore the plan, its programs and plugins"
             )
         return found
 
@@ -177,21 +156,54 @@ class CellFolder:
         return self.path / "record.json"
 
     @property
+    def redo(self) -> Path:
+        """Exists while finished stages are to be done again."""
+        return self.path / "redo.json"
+
+    @property
     def log(self) -> Path:
         """The supervisor's output."""
         return self.path / "supervisor.log"
 
+    @property
+    def removed(self) -> Path:
+        """What was removed to free the disk; see :mod:`ptb_core.retention`."""
+        return self.path / "removed.jsonl"
+
+    @property
+    def trash(self) -> Path:
+        """Where a thing lies between its removal from its place and its end."""
+        return self.path / ".trash"
+
     def stage(self, name: str) -> Path:
         """Folder of a stage."""
-        return self.path / "stages" / name
+        return self.path / f"stages/{name}"
 
     def marker(self, stage: str) -> Path:
-        """The stage's durable marker; it exists when the stage is done."""
-        return self.stage(stage) / "done.json"
+        """The stage's durable marker, that of the attempt that counts; exists once it is done."""
+        return self.path / f"stages/{stage}/done.json"
 
     def attempt(self, stage: str, number: int) -> Path:
         """Folder of one attempt at a stage."""
         return self.stage(stage) / f"attempt-{number:03}"
+
+    def attempt_marker(self, stage: str, number: int) -> Path:
+        """The marker that an attempt left; never written again."""
+        return self.attempt(stage, number) / "done.json"
+
+    def attempt_record(self, number: int) -> Path:
+        """The record that an attempt at the stage ``record`` wrote; never written again."""
+        return self.attempt("record", number) / "record.json"
+
+    def sweep(self) -> None:
+        """Remove what a killed supervisor left half written; only the cell's holder may do so.
+
+        What an agent made is never looked at: it lies deeper.
+        """
+        places = [self.path, self.claims, *self.path.glob("stages/*")]
+        for place in (*places, *self.path.glob("stages/*/attempt-*")):
+            sweep(place)
+            sweep(place / "engine")
 
     def attempts(self, stage: str) -> list[int]:
         """Numbers of the attempts that were begun, in order."""
@@ -199,27 +211,20 @@ class CellFolder:
         return sorted(int(p.name.removeprefix("attempt-")) for p in folders if p.is_dir())
 
 
+def run_path_of(marker: Path) -> Path:
+    """Return the run folder that a stage's marker lies in."""
+    stages = next(folder for folder in marker.parents if folder.name == "stages")
+    return stages.parents[2]
+
+
 def plan_id(plan: Plan) -> str:
     """Return the hash of a plan's content; files that agents name count by their content."""
-    content = msgspec.to_builtins(plan)
-    content.pop("cells")
+    content = msgspec.to_builtins(replace(plan, cells=()))
     for agent in content["agents"]:
         agent["settings"] = plan.agent_ids[agent["name"]]
     content["cells"] = [cell.id for cell in plan.cells]
     content.pop("obstacles", None)
+    content.pop(
+        "retention", None
+    )  # what stays on the disk may change from one `ptb run` to the next
     return short_hash(content)
-
-
-def _decode_head(path: Path, content: bytes) -> Run:
-    try:
-        version = msgspec.json.decode(content)["schema_version"]
-        if version != RUN_VERSION:
-            raise RecordError(
-                f"{path}: schema_version {version}; this version of ptb reads {RUN_VERSION}; "
-                "use the version that wrote it"
-            )
-        return msgspec.json.decode(content, type=Run)
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise RecordError(
-            f"{path} is damaged ({error}); restore it from a copy, the cells' records are intact"
-        ) from error

@@ -145,6 +145,8 @@ class ProcessStatus:
             session's), ``killed`` (by core), ``out-of-memory``; None while running.
         started_unix_s: Start, wall clock.
         ended_unix_s: End, wall clock; None while running.
+        omitted_output_bytes: What the sandbox did not keep of too long an output; the logs say
+            where it is left out.
     """
 
     state: Literal["running", "exited"]
@@ -152,6 +154,7 @@ class ProcessStatus:
     reason: Literal["exit", "timeout", "deadline", "killed", "out-of-memory"] | None = None
     started_unix_s: float | None = None
     ended_unix_s: float | None = None
+    omitted_output_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

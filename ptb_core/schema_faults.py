@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from ptb_core.errors import Fault
-from ptb_core.json_paths import JsonPath, path_of, shown
+from ptb_core.json_paths import JsonPath, path_of, shown, type_words
 from ptb_core.specs import JsonValue
 from ptb_core.suggest import did_you_mean
 
@@ -16,16 +16,6 @@ if TYPE_CHECKING:
 
 Located: TypeAlias = tuple[JsonPath, Fault]
 """A fault with its path in parts, for sorting."""
-
-_TYPE_WORDS = {
-    "string": "a string",
-    "integer": "an integer",
-    "number": "a number",
-    "boolean": "true or false",
-    "array": "an array",
-    "object": "an object",
-    "null": "null",
-}
 
 _PATTERN_WORDS = {
     "^[a-z0-9]+(?:[.-][a-z0-9]+)*$": (
@@ -36,6 +26,12 @@ _PATTERN_WORDS = {
     "^https://": "an address that begins with https://",
     "^[^\\r\\n]+$": "one line of text",
     "^[a-z][a-z0-9_]*$": "lower-case letters, digits and '_', such as 'batch_size'",
+    "^[A-Za-z0-9][\\w.-]*/[A-Za-z0-9][\\w.-]*$": "an owner and a name with '/' between",
+    "^[A-Za-z0-9][\\w.-]*==[\\w.+!]+$": "a name and a version, such as 'gguf==0.17.1'",
+    "^[A-Za-z_]\\w*(?:\\.[A-Za-z_]\\w*)*$": "a dotted module name, such as 'package.module'",
+    "^[A-Za-z_]\\w*$": "a Python name",
+    "^[0-9]{4}-[0-9]{2}(?:-[0-9]{2})?$": "a date such as '2026-11' or '2026-11-24'",
+    "^[0-9a-f]{10,64}$": "10 to 64 lower-case hex digits",
 }
 
 _WRONG_FORM = {"type", "enum", "const"}
@@ -52,6 +48,8 @@ def faults_of(error: ValidationError) -> Iterator[Located]:
         yield from _missing(error, path)
     elif keyword == "additionalProperties" and error.validator_value is False:
         yield from _unknown(error, path)
+    elif keyword == "pattern" and not error.instance and _mapping(error.schema).get("minLength"):
+        return  # an empty text is one fault, which minLength tells
     elif "propertyNames" in error.relative_schema_path:
         yield _fault((*path, str(error.instance)), f"the key {error.instance!r}", _expected(error))
     else:
@@ -70,8 +68,15 @@ def _missing(error: ValidationError, path: JsonPath) -> Iterator[Located]:
     for key in _list(error.validator_value):
         if key not in _mapping(error.instance) and error.message.startswith(repr(key)):
             properties = _mapping(error.schema).get("properties", {})
-            words = _described("a value", _mapping(properties.get(key)))
-            yield _fault((*path, key), "nothing", words)
+            wanted = _mapping(properties.get(key))
+            yield _fault((*path, key), "nothing", _described(_form_of(wanted), wanted))
+
+
+def _form_of(schema: Mapping[str, JsonValue]) -> str:
+    for keyword in ("enum", "type"):
+        if keyword in schema:
+            return _WORDS[keyword](schema[keyword], None)
+    return "a value"
 
 
 def _unknown(error: ValidationError, path: JsonPath) -> Iterator[Located]:
@@ -129,6 +134,8 @@ def _found(error: ValidationError) -> str:
         return _typed(error.instance)
     if error.validator == "uniqueItems":
         return f"{shown(_first_repeated(_list(error.instance)))} more than once"
+    if error.validator == "maxLength":
+        return f"{len(str(error.instance))} characters: {shown(error.instance)}"
     return shown(error.instance)
 
 
@@ -174,7 +181,7 @@ def _first_repeated(items: list[JsonValue]) -> JsonValue:
 
 def _type_words(value: JsonValue, _: JsonValue) -> str:
     names = [value] if isinstance(value, str) else value
-    return " or ".join(_TYPE_WORDS.get(name, name) for name in names)
+    return " or ".join(type_words(name) for name in names)
 
 
 def _enum_words(value: JsonValue, instance: JsonValue) -> str:

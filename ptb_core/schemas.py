@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,9 @@ from ptb_core.specs import JsonValue
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
+
+_INTEGER_DIGITS = 19
+"""Digits of the largest integer that every reader of JSON can hold, 2**63 - 1."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -63,9 +67,18 @@ def schema_path(schema_name: str) -> Path:
 @cache
 def _validator(schema_name: str) -> Draft202012Validator:
     from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
 
     schema = json.loads(schema_path(schema_name).read_text("utf-8"))
-    return Draft202012Validator(schema)
+    # 2.0 is an integer to JSON Schema and none to what reads the value afterwards.
+    checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    strict = extend(Draft202012Validator, type_checker=checker)  # type: ignore[no-untyped-call]
+    validator: Draft202012Validator = strict(schema)
+    return validator
+
+
+def _is_integer(_: object, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _content(path: Path) -> bytes:
@@ -102,7 +115,13 @@ def _parse(text: str, path: Path) -> JsonValue:
         return built
 
     try:
-        data = json.loads(text, object_pairs_hook=build, parse_constant=_refuse_constant)
+        data = json.loads(
+            text,
+            object_pairs_hook=build,
+            parse_constant=_refuse_constant,
+            parse_int=_integer,
+            parse_float=_number,
+        )
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         found = f"no JSON at {where}: {error.msg}{_line_at(text, error.lineno)}"
@@ -118,6 +137,22 @@ def _parse(text: str, path: Path) -> JsonValue:
 
 def _refuse_constant(name: str) -> JsonValue:
     raise ValueError(f"the number {name}, which JSON does not have")
+
+
+def _integer(text: str) -> int:
+    if len(text) > _INTEGER_DIGITS + 1 or not -(2**63) <= int(text) < 2**63:
+        raise ValueError(f"the number {_cut(text)}, which is too large")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    if math.isinf(float(text)):
+        raise ValueError(f"the number {_cut(text)}, which is too large")
+    return float(text)
+
+
+def _cut(number: str) -> str:
+    return number if len(number) <= 24 else f"{number[:20]}..."
 
 
 def _line_at(text: str, line_number: int) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ptb_core.errors import Fault
+from ptb_core.json_paths import shown, type_words
 from ptb_core.specs import JsonValue, Setting
 from ptb_core.suggest import did_you_mean
 
@@ -94,10 +96,13 @@ def _fault(setting: Setting, value: JsonValue, is_given: bool, path: str) -> Fau
             return Fault(path=path, found="nothing", expected=f"{setting.description}")
         return None
     if is_given and not _is_type(value, setting.type):
-        return Fault(path=path, found=repr(value)[:60], expected=f"a {setting.type}")
+        return Fault(path=path, found=_shown(value), expected=type_words(setting.type))
+    if setting.is_path and not all(can_name_a_file(item) for item in _as_list(value)):
+        words = "a path" if isinstance(value, str) else "paths, each a text"
+        return Fault(path=path, found=shown(value), expected=words)
     if setting.choices and value not in setting.choices:
         choices = ", ".join(str(choice) for choice in setting.choices)
-        return Fault(path=path, found=repr(value)[:60], expected=f"one of {choices}")
+        return Fault(path=path, found=_shown(value), expected=f"one of {choices}")
     return None
 
 
@@ -107,8 +112,22 @@ def _is_type(value: JsonValue, name: str) -> bool:
     return isinstance(value, _TYPES[name])
 
 
-def _as_list(value: JsonValue) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
+def _as_list(value: JsonValue) -> list[JsonValue]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def can_name_a_file(item: JsonValue) -> bool:
+    """True for a text that an operating system takes for a path at all."""
+    if not isinstance(item, str) or "\0" in item:
+        return False
+    try:
+        return bool(os.fsencode(item))
+    except UnicodeEncodeError:
+        return False
+
+
+def _shown(value: JsonValue) -> str:
+    return repr(value)[:60] if isinstance(value, str) else shown(value)
 
 
 def _missing(paths: list[Path], path: str) -> Fault | None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import msgspec
 
 from ptb_core.claims import is_alive, latest_claim
-from ptb_core.errors import RecordError
+from ptb_core.errors import PtbError, RecordError, printable
 from ptb_core.journal import read_events
 from ptb_core.record_store import read_record
 from ptb_core.records import Record
+from ptb_core.redo_request import read_redo
 from ptb_core.run_folder import CellFolder, RunFolder
 from ptb_core.specs import CellSpec
 
@@ -24,13 +25,15 @@ class CellStatus:
     Attributes:
         cell: The cell.
         stage: Stage it is in, ``waiting`` before the first, ``done`` after the last, ``failed``
-            when a stage failed for good.
+            when a stage failed for good, ``unknown`` when its files cannot be read.
         attempt: Attempt of that stage, 0 outside a stage.
         is_alive: True while a supervisor works on it.
         deadline_unix_s: The agent's deadline, while it works.
         progress: Answers so far and in all, while generating.
         record: The record, when there is one that can be read.
         problem: What is wrong, in one sentence.
+        redo: Stages that are to be done again, in words; empty when none are.
+        waits: What its supervisor waits for, in words; empty when for nothing.
     """
 
     cell: CellSpec
@@ -41,11 +44,18 @@ class CellStatus:
     progress: tuple[int, int] | None = None
     record: Record | None = None
     problem: str = ""
+    redo: str = ""
+    waits: str = ""
 
     @property
     def is_recorded(self) -> bool:
         """True when the cell needs no further work."""
         return self.stage == "done"
+
+    @property
+    def is_redoing(self) -> bool:
+        """True while finished stages are to be done again; the earlier record still counts."""
+        return bool(self.redo)
 
     @property
     def is_complete(self) -> bool:
@@ -56,21 +66,37 @@ class CellStatus:
 def cell_status(run_folder: RunFolder, cell: CellSpec) -> CellStatus:
     """Return how a cell stands now.
 
-    A supervisor may end while this reads, so what it leaves last is read first: its claim, then
-    the marker, then the record. A marker whose record was moved away does not count.
+    A cell that has ended is looked at first, and nothing else of it is read: most cells of a long
+    run have. A supervisor may end while this reads, so the claim is read before looking again.
+    Damaged files are named; they hide neither the rest of the cell nor other cells.
     """
+    try:
+        return _status(run_folder, cell)
+    except (PtbError, OSError) as error:
+        problem = str(error) if isinstance(error, PtbError) else _os_words(error)
+        return CellStatus(cell=cell, stage="unknown", attempt=0, is_alive=False, problem=problem)
+
+
+def _status(run_folder: RunFolder, cell: CellSpec) -> CellStatus:
     folder = run_folder.cell(cell.id)
+    if not folder.path.exists():
+        return CellStatus(cell=cell, stage="waiting", attempt=0, is_alive=False)
+    ended = _ended(folder, cell)
+    if ended is not None:
+        return ended
     claim = latest_claim(folder.claims)
     alive = claim is not None and is_alive(folder.claims, claim)
-    is_marked = folder.marker("record").exists()
-    record, problem = _record(folder)
-    if is_marked and (record is not None or problem):
-        return CellStatus(
-            cell=cell, stage="done", attempt=0, is_alive=False, record=record, problem=problem
-        )
+    ended = _ended(folder, cell)
+    if ended is not None:
+        return ended
+    redo, problem = _redo(folder)
+    record, unreadable = _record(folder)
+    problem = problem or unreadable
     stage, attempt = _last_stage(folder)
-    if record is not None and not alive:
+    if record is not None and not alive and not redo:
         stage = "failed"
+    if redo and not alive:
+        stage, attempt = "waiting", 0
     return CellStatus(
         cell=cell,
         stage=stage,
@@ -80,12 +106,17 @@ def cell_status(run_folder: RunFolder, cell: CellSpec) -> CellStatus:
         progress=_progress(folder) if stage == "generate" else None,
         record=record,
         problem=problem or (record.reason if record is not None else _last_words(folder, alive)),
+        redo=redo,
+        waits=_waits(folder) if alive else "",
     )
 
 
 def describe_status(status: CellStatus, now_unix_s: float | None = None) -> str:
     """Return where a cell stands in a few words: stage, time left or progress, last score."""
-    now = time.time() if now_unix_s is None else now_unix_s
+    return printable(_description(status, time.time() if now_unix_s is None else now_unix_s))
+
+
+def _description(status: CellStatus, now: float) -> str:
     if status.is_recorded:
         return _outcome(status)
     words = status.stage if status.attempt < 2 else f"{status.stage} (attempt {status.attempt})"
@@ -93,8 +124,14 @@ def describe_status(status: CellStatus, now_unix_s: float | None = None) -> str:
         words += f", {_clock(status.deadline_unix_s - now)} left"
     if status.progress is not None:
         words += f" {status.progress[0]}/{status.progress[1]}"
+    if status.stage == "unknown":
+        return f"unknown: {status.problem}"
+    if status.waits:
+        words += f", {status.waits}"
     if status.stage == "failed":
         return f"failed: {status.problem}"
+    if status.is_redoing and not status.is_alive:
+        return f"to be done again: {status.redo} (`ptb run` does it)"
     if status.stage != "waiting" and not status.is_alive:
         words += f", no supervisor{': ' if status.problem else ''}{status.problem}"
         words += " (`ptb run` continues it)"
@@ -113,14 +150,36 @@ def _outcome(status: CellStatus) -> str:
     return f"score {100 * score.value:.1f}" if score else "done"
 
 
+def _os_words(error: OSError) -> str:
+    return f"{error.filename} cannot be read ({error.strerror})"
+
+
 def _clock(seconds: float) -> str:
     minutes, left = divmod(max(0, int(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{left:02}"
 
 
+def _ended(folder: CellFolder, cell: CellSpec) -> CellStatus | None:
+    """Return how a cell stands that needs no further work, or None.
+
+    What a supervisor leaves last is read first: the wish to do it again goes after the marker, and
+    the marker is written after the record. A marker whose record was moved away does not count.
+    """
+    redo, problem = _redo(folder)
+    if redo or not folder.marker("record").exists():
+        return None
+    record, unreadable = _record(folder)
+    problem = problem or unreadable
+    if record is None and not problem:
+        return None
+    return CellStatus(
+        cell=cell, stage="done", attempt=0, is_alive=False, record=record, problem=problem
+    )
+
+
 def _record(folder: CellFolder) -> tuple[Record | None, str]:
-    if not folder.record.exists():
+    if not folder.record.exists() and not folder.record.is_symlink():
         return None, ""
     try:
         return read_record(folder.record), ""
@@ -128,11 +187,22 @@ def _record(folder: CellFolder) -> tuple[Record | None, str]:
         return None, str(error)
 
 
+def _redo(folder: CellFolder) -> tuple[str, str]:
+    try:
+        wish = read_redo(folder)
+    except RecordError as error:
+        return "", str(error)
+    return (", ".join(wish.stages), "") if wish is not None else ("", "")
+
+
 def _last_words(folder: CellFolder, alive: bool) -> str:
     """What a supervisor that is gone said last; its log holds its own errors only."""
-    if alive or not folder.log.exists():
+    if alive:
         return ""
-    lines = folder.log.read_text("utf-8", errors="replace").splitlines()
+    try:
+        lines = folder.log.read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
     said = [line for line in lines if line.startswith("ptb: ")]
     if said:
         return said[-1].removeprefix("ptb: ")
@@ -145,6 +215,12 @@ def _last_stage(folder: CellFolder) -> tuple[str, int]:
         if event.stage:
             return event.stage, event.attempt
     return "waiting", 0
+
+
+def _waits(folder: CellFolder) -> str:
+    """The last word of a supervisor that waits; see :mod:`ptb_core.disk.waiting`."""
+    last = read_events(folder.journal)[-1:]
+    return last[0].text if last and last[0].data.get("waiting_for_disk") is True else ""
 
 
 def _deadline(folder: CellFolder, attempt: int) -> float | None:
@@ -162,6 +238,6 @@ def _progress(folder: CellFolder) -> tuple[int, int] | None:
 def _json(path: Path) -> dict[str, object]:
     try:
         value = msgspec.json.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

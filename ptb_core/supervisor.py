@@ -2,28 +2,34 @@
 
 ``prepare -> solve -> seal -> generate -> score -> judge -> record``; a base cell has no solve,
 seal and judge. Each stage leaves a durable marker, so that a killed supervisor's successor starts
-where it stood. Attempts are numbered and kept, never deleted.
+where it stood. Attempts are numbered and kept, never deleted. Finished stages are done again when
+``redo.json`` asks for it (:mod:`ptb_core.redo_request`).
 """
 
 from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
-from ptb_core.atomic import write_json
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.claims import HeldClaim, take_claim
-from ptb_core.errors import ClaimLostError, PtbError, UsageError
-from ptb_core.journal import EventName, append_event, read_events
-from ptb_core.json_codec import to_builtins
+from ptb_core.disk_faults import disk_fault, naming_disk_faults
+from ptb_core.errors import ClaimLostError, PtbError, RecordError, UsageError
+from ptb_core.journal import EventName, append_event, last_events, read_events
+from ptb_core.redo_request import abandon_redo, finish_redo, read_redo
+from ptb_core.retention.apply import retain_after_record
 from ptb_core.run_folder import Run, RunFolder
-from ptb_core.specs import CellSpec, JsonValue
-from ptb_core.stages.context import CellStoppedError, StageContext, read_marker_head
+from ptb_core.specs import CellSpec
+from ptb_core.stages.context import (
+    CellStoppedError,
+    StageContext,
+    read_marker_head,
+    write_marker,
+)
 from ptb_core.stages.generate import generate
 from ptb_core.stages.judge import judge
 from ptb_core.stages.prepare import prepare
@@ -73,7 +79,14 @@ def supervise(run_folder: RunFolder, cell_id: str) -> None:
         StageFailedError: If a stage failed for good; the record then says ``missing``.
         CellStoppedError: If SIGTERM or SIGINT asked this supervisor to stop.
         ClaimLostError: If another supervisor took the cell over.
+        DiskFaultError: If the disk is full, read-only or failing; the cell stays unfinished.
+        RecordError: If a file of the run folder is damaged; the cell stays unfinished.
     """
+    with naming_disk_faults(cell_id, run_folder.path):
+        _supervise(run_folder, cell_id)
+
+
+def _supervise(run_folder: RunFolder, cell_id: str) -> None:
     run = run_folder.open()
     cell = run.cell(cell_id)
     folder = run_folder.cell(cell_id)
@@ -85,6 +98,7 @@ def supervise(run_folder: RunFolder, cell_id: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     try:
+        folder.sweep()
         append_event(folder.journal, "claimed", held.claim.number, text=held.claim.host)
         CellRun(run_folder, run, cell, load_catalogue(), held, stopping).to_the_end()
     finally:
@@ -110,16 +124,24 @@ class CellRun:
         self._catalogue = catalogue
         self._held = held
         self._stopping = stopping
+        self._redo = read_redo(self._folder)
 
     def to_the_end(self) -> None:
-        """Run every stage that is not done yet."""
+        """Run every stage that is not done yet, or is to be done again."""
         for stage in stages_of(self._cell):
             if not self._is_done(stage):
                 self._until_done(stage)
+        if self._redo is not None:
+            self._held.check()
+            finish_redo(self._folder)
+        fence = self._held.claim.number
+        retain_after_record(self._run_folder, self._run, self._catalogue, self._cell, fence)
 
     def _is_done(self, stage: Stage) -> bool:
         """A record that was moved away is written again."""
         if stage.name == "record" and not self._folder.record.exists():
+            return False
+        if self._redo is not None and not self._redo.is_done_anew(self._folder, stage.name):
             return False
         return read_marker_head(self._folder.marker(stage.name)) is not None
 
@@ -130,10 +152,17 @@ class CellRun:
             context.raise_if_stopping()
             try:
                 result = stage.run(context)
-            except (CellStoppedError, ClaimLostError) as error:
-                self._event("abandoned", context, stage, str(error))
+            except (CellStoppedError, RecordError) as error:
+                if disk_fault(error) is None:
+                    self._event("abandoned", context, stage, str(error))
+                raise
+            except ClaimLostError as error:  # its successor may be going on with this attempt
+                self._event("note", context, stage, str(error))
                 raise
             except Exception as error:
+                if disk_fault(error) is not None:
+                    raise  # no fault of the stage, and its agent may still be at work
+                context.check_claim()  # what fails after a take-over is no failure of the cell
                 failures += 1
                 self._event("failed", context, stage, describe(error))
                 if failures >= stage.attempts:
@@ -157,6 +186,7 @@ class CellRun:
             attempt_dir=attempt_dir,
             check_claim=self._held.check,
             stopping=self._stopping,
+            redo=self._redo,
         )
         self._held.check()
         self._event("started", context, stage, "")
@@ -173,31 +203,22 @@ class CellRun:
         return last + 1
 
     def _ended(self, stage: Stage, number: int) -> bool:
-        return any(
-            event.stage == stage.name
-            and event.attempt == number
-            and event.event in ("failed", "abandoned")
-            for event in read_events(self._folder.journal)
-        )
+        last = last_events(read_events(self._folder.journal)).get((stage.name, number))
+        return last is not None and last.event in ("failed", "abandoned")
 
     def _finish(self, stage: Stage, context: StageContext, result: object) -> None:
         self._held.check()
-        marker = self._folder.marker(stage.name)
-        head: dict[str, JsonValue] = {
-            "schema_version": 1,
-            "stage": stage.name,
-            "attempt": context.attempt,
-            "fence": context.fence,
-            "finished_unix_s": time.time(),
-            "result": to_builtins(result),
-        }
-        write_json(marker, head)
+        write_marker(context, stage.name, result)
         self._event("done", context, stage, "")
 
     def _give_up(self, context: StageContext, stage: Stage, error: Exception) -> None:
         reason = f"stage {stage.name} failed: {describe(error)}"
         self._held.check()
-        record_failure(context, reason)
+        if self._redo is not None:
+            abandon_redo(self._folder, self._redo)
+            reason += "; what was there before still counts"
+        else:
+            record_failure(context, reason)
         raise StageFailedError(f"{self._cell.id}: {reason}") from error
 
     def _event(self, event: str, context: StageContext, stage: Stage, text: str) -> None:

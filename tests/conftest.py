@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # a busy machine breaks no promise
+settings.load_profile("untimed")
 
 MARKERS = ("slow", "network", "packaging", "docker", "cli_agents", "gpu")
 

@@ -14,9 +14,6 @@ from ptb_core.specs import KINDS
 PLURALS: dict[str, RowKind] = {**{FOLDERS[kind]: kind for kind in KINDS}, "plugins": "plugin"}
 """What a user may ask for, and the kind it means."""
 
-DISTRIBUTION = "posttrainbench"
-"""The distribution that needs no mention in the list."""
-
 
 @click.command("list")
 @click.argument("kind", required=False, type=click.Choice(list(PLURALS)), metavar="[KIND]")
@@ -47,7 +44,7 @@ def lines(catalogue: Catalogue, rows: tuple[Row, ...]) -> list[str]:
         for row in group:
             text += _row_lines(row, width)
     if any(row.kind == "plugin" for row in rows):
-        text += ["", "`ptb show plugin NAME` shows where a plugin failed."]
+        text += ["", "`ptb plugins NAME --traceback` shows where a plugin failed."]
     if not rows:
         text.append("nothing to list")
     return [*text, *(f"note: {note}" for note in catalogue.notes)]
@@ -59,10 +56,12 @@ def _heading(kind: RowKind) -> str:
 
 def _row_lines(row: Row, width: int) -> list[str]:
     usable = "usable  " if row.usable else "unusable"
-    package = f"  [{row.distribution} {row.version}]" if _is_foreign(row) else ""
-    first = f"  {row.name:<{width}}  {usable}  {row.description}{package}"
+    first = f"  {row.name or '?':<{width}}  {usable}  {row.description}{_package(row)}"
     return [first] if row.usable else [first, *indented(row.reason, 2 + width + 2 + 10)]
 
 
-def _is_foreign(row: Row) -> bool:
-    return row.kind == "plugin" or row.distribution != DISTRIBUTION
+def _package(row: Row) -> str:
+    """Say who brought a row, unless it is one of our own components."""
+    if row.kind != "plugin" and not row.is_foreign:
+        return ""
+    return f"  [{row.distribution} {row.version}, entry point {row.entry_point or '?'}]"

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -42,6 +43,14 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "show": CommandEntry(
         target="ptb_core.cli.show:command", help="Show the facts of one component."
     ),
+    "plugins": CommandEntry(
+        target="ptb_core.cli.plugins:command",
+        help="List every installed plugin, or show where one failed.",
+    ),
+    "doctor": CommandEntry(
+        target="ptb_core.cli.doctor:command",
+        help="Say what this machine can run, and what to do about the rest.",
+    ),
     "check": CommandEntry(
         target="ptb_core.cli.check:command", help="Hold components to the promises of their kind."
     ),
@@ -53,8 +62,20 @@ COMMANDS: Mapping[str, CommandEntry] = {
     ),
     "status": CommandEntry(target="ptb_core.cli.status:command", help="Show how a run stands."),
     "cancel": CommandEntry(target="ptb_core.cli.cancel:command", help="Stop a run's cells."),
+    "retry": CommandEntry(
+        target="ptb_core.cli.retry:command", help="Try cells again that have no score."
+    ),
+    "rejudge": CommandEntry(
+        target="ptb_core.cli.rejudge:command", help="Judge the sealed evidence of cells again."
+    ),
+    "reevaluate": CommandEntry(
+        target="ptb_core.cli.reevaluate:command", help="Evaluate sealed checkpoints again."
+    ),
     "leaderboard": CommandEntry(
         target="ptb_core.cli.leaderboard:command", help="Show the results of runs."
+    ),
+    "gc": CommandEntry(
+        target="ptb_core.cli.gc:command", help="Show what the disk need not hold, and remove it."
     ),
     "prefetch": CommandEntry(
         target="ptb_core.cli.prefetch:command", help="Fetch the models and data of a plan."
@@ -162,8 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except OSError as error:
         _show_traceback(arguments)
-        place = f"{error.filename}: " if error.filename else ""
-        click.echo(f"ptb: {place}{error.strerror or error}", err=True)
+        click.echo(f"ptb: {_os_words(error)}", err=True)
         return EXIT_FAILED
     except Exception as error:
         _show_traceback(arguments)
@@ -194,6 +214,15 @@ def _show_traceback(arguments: Sequence[str]) -> None:
         import traceback
 
         traceback.print_exc()
+
+
+def _os_words(error: OSError) -> str:
+    from ptb_core.disk_faults import describe_fault, disk_fault
+
+    if disk_fault(error) is error and error.filename:
+        return describe_fault(error, Path(os.fsdecode(error.filename)))
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}"
 
 
 def _silence_stdout() -> None:

@@ -6,8 +6,12 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ptb_core.disk.outlook import Outlook
 
 
 @click.command()
@@ -18,19 +22,22 @@ import click
     help="Run folder; an existing one is continued. Default: a new one below ./ptb-runs.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would run, and stop.")
-def command(plan: str, run_dir: Path | None, dry_run: bool) -> None:
+@click.option("--ignore-disk", is_flag=True, help="Run though the disk is too small for all of it.")
+def command(plan: str, run_dir: Path | None, dry_run: bool, ignore_disk: bool) -> None:
     """Run every cell of a plan that is not done yet; then print the leaderboard.
 
     Exit status: 0 when every cell counts with a score, 1 when one does not, 2 for a plan that is
     wrong or cannot run here, 130 when interrupted (cells then go on in the background).
     """
     from ptb_core.catalogue import load_catalogue
+    from ptb_core.disk.outlook import outlook, settled_cells
     from ptb_core.driver import drive, refuse_obstacles
     from ptb_core.lock import plan_components, software
     from ptb_core.missing_plugins import refuse_missing
     from ptb_core.plan import load_plan
     from ptb_core.plan.estimate import describe_plan
     from ptb_core.progress import watcher
+    from ptb_core.retention.apply import retain_run, set_retention
     from ptb_core.run_folder import RunFolder
 
     catalogue = load_catalogue()
@@ -45,7 +52,10 @@ def command(plan: str, run_dir: Path | None, dry_run: bool) -> None:
         return
     refuse_obstacles(loaded)
     folder = RunFolder(run_dir or _new_run_dir(loaded.name))
-    run = folder.create(loaded, software() | {"components": plan_components(catalogue, loaded)})
+    _weigh_disk(outlook(loaded, catalogue, folder.path, settled_cells(folder, loaded)), ignore_disk)
+    versions = software() | {"components": plan_components(catalogue, loaded)}
+    run = folder.create(loaded, versions)
+    set_retention(folder, run, loaded.retention)
     click.echo(f"run folder: {folder.path}", err=True)
     try:
         with watcher() as watch:
@@ -58,10 +68,21 @@ def command(plan: str, run_dir: Path | None, dry_run: bool) -> None:
             err=True,
         )
         sys.exit(130)
+    for problem in retain_run(folder, run, catalogue):
+        click.echo(f"retention: {problem}", err=True)
     _show_leaderboard(folder.path)
     if not complete:
         click.echo(f"some cells have no score: ptb status {folder.path}", err=True)
         sys.exit(1)
+
+
+def _weigh_disk(found: Outlook | None, is_ignored: bool) -> None:
+    from ptb_core.disk.outlook import describe_outlook, refuse_too_small
+
+    if found is not None and not is_ignored:
+        refuse_too_small(found)
+    for line in describe_outlook(found):
+        click.echo(line, err=True)
 
 
 def _new_run_dir(name: str) -> Path:

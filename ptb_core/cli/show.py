@@ -1,23 +1,19 @@
-"""``ptb show``: the facts of one component, or why a plugin is not loaded."""
+"""``ptb show``: the facts of one component."""
 
 from __future__ import annotations
 
 import click
 
-from ptb_core.catalogue import Catalogue, RowKind, load_catalogue
+from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.cli.output import emphasised, indented, print_json
-from ptb_core.errors import PluginError, UsageError
+from ptb_core.errors import PluginError
 from ptb_core.json_paths import shown
 from ptb_core.manifests import FOLDERS
-from ptb_core.plugins import BrokenPlugin
 from ptb_core.specs import KINDS, JsonValue, Kind
-from ptb_core.suggest import did_you_mean
 
-KIND_WORDS: dict[str, RowKind] = {
+KIND_WORDS: dict[str, Kind] = {
     **{kind: kind for kind in KINDS},
     **{FOLDERS[kind]: kind for kind in KINDS},
-    "plugin": "plugin",
-    "plugins": "plugin",
 }
 """What a user may write for a kind."""
 
@@ -29,15 +25,10 @@ KIND_WORDS: dict[str, RowKind] = {
 def command(kind: str, name: str, as_json: bool) -> None:
     """Show the facts of one component.
 
-    KIND is task, model, scaffold, sandbox, engine, judge or executor; or plugin, with the name
-    of an entry point that `ptb list` shows as not loaded.
+    KIND is task, model, scaffold, sandbox, engine, judge or executor. `ptb plugins NAME` shows a
+    plugin.
     """
-    catalogue = load_catalogue()
-    wanted = KIND_WORDS[kind]
-    if wanted == "plugin":
-        show_plugin(catalogue, name, as_json)
-        return
-    facts = component_facts(catalogue, wanted, name)
+    facts = component_facts(load_catalogue(), KIND_WORDS[kind], name)
     if as_json:
         print_json(facts)
         return
@@ -83,36 +74,6 @@ def component_lines(facts: dict[str, JsonValue]) -> list[str]:
     manifest = facts["manifest"] or "none: described in code"
     text += ["", f"from      {facts['distribution']} {facts['version']}", f"manifest  {manifest}"]
     return [*text, f"sha256    {facts['manifest_sha256']}"]
-
-
-def show_plugin(catalogue: Catalogue, name: str, as_json: bool) -> None:
-    """Print why a plugin is not loaded, with the traceback of what it raised.
-
-    Raises:
-        UsageError: If no plugin of that name failed.
-    """
-    found = [one for one in catalogue.broken if one.plugin.name == name]
-    if not found:
-        names = [one.plugin.name for one in catalogue.broken]
-        known = f"; those are: {', '.join(names)}" if names else ""
-        hint = did_you_mean(name, names)
-        raise UsageError(f"no plugin {name!r} failed to load{hint}{known}")
-    if as_json:
-        print_json(found)
-        return
-    for one in found:
-        for line in _plugin_lines(one):
-            click.echo(line)
-
-
-def _plugin_lines(broken: BrokenPlugin) -> list[str]:
-    what = f"its {FOLDERS[broken.kind]}" if broken.kind else "the whole plugin"
-    return [
-        emphasised(f"plugin {broken.plugin}"),
-        f"not loaded: {what}",
-        *indented(broken.reason, 2),
-        *(["", *broken.traceback.rstrip().splitlines()] if broken.traceback else []),
-    ]
 
 
 def _usable_lines(facts: dict[str, JsonValue]) -> list[str]:

@@ -18,7 +18,7 @@ def command(run: Path, as_json: bool) -> None:
 
     folder = RunFolder(run)
     head = folder.open()
-    statuses = [cell_status(folder, cell) for cell in head.cells]
+    statuses = (cell_status(folder, cell) for cell in head.cells)  # one record at a time
     if as_json:
         rows = [
             {
@@ -29,13 +29,16 @@ def command(run: Path, as_json: bool) -> None:
                 "deadline_unix_s": status.deadline_unix_s,
                 "counts": status.record.counts if status.record else None,
                 "problem": status.problem,
+                "waits": status.waits,
             }
             for status in statuses
         ]
         click.echo(json.dumps(rows, indent=2))
         return
-    width = max((len(status.cell.id) for status in statuses), default=0)
+    width = max((len(cell.id) for cell in head.cells), default=0)
+    lines = []
+    done = 0
     for status in statuses:
-        click.echo(f"{status.cell.id:<{width}}  {describe_status(status)}")
-    done = sum(status.is_recorded for status in statuses)
-    click.echo(f"{done} of {len(statuses)} cells done")
+        lines.append(f"{status.cell.id:<{width}}  {describe_status(status)}")
+        done += status.is_recorded
+    click.echo("\n".join([*lines, f"{done} of {len(head.cells)} cells done"]))

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ptb_core.catalogue import Catalogue
+    from ptb_core.plan import Plan
+
+DEFAULT_RUNS = Path("ptb-runs")
 
 
 @click.command()
@@ -29,8 +37,22 @@ def command(plan: str, as_json: bool) -> None:
             "plan": loaded.name,
             "estimate": msgspec.to_builtins(estimate_of(loaded, catalogue)),
             "obstacles": list(loaded.obstacles),
+            "disk": _disk_lines(loaded, catalogue),
         }
         click.echo(json.dumps(facts, indent=2))
         return
     for line in describe_plan(loaded, catalogue):
         click.echo(line)
+    for line in _disk_lines(loaded, catalogue):
+        click.echo(f"  {line}")
+
+
+def _disk_lines(plan: Plan, catalogue: Catalogue) -> list[str]:
+    """Nothing where the plan needs a component that cannot be loaded: that is said elsewhere."""
+    from ptb_core.disk.outlook import describe_outlook, outlook
+    from ptb_core.errors import PtbError
+
+    try:
+        return describe_outlook(outlook(plan, catalogue, DEFAULT_RUNS))
+    except PtbError:
+        return []

@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from ptb_core.atomic import write_all
+from ptb_core.disk_faults import naming_file
 from ptb_core.errors import RecordError
 from ptb_core.evaluation.exchange import Completion
 from ptb_core.evaluation.questions import Question
@@ -56,7 +58,7 @@ class CompletionLog:
         self._epoch = epoch
         entries, whole_bytes = _read(path)
         self._entries = {(e.id, e.call): e for e in entries if e.epoch == epoch}
-        self._stream: BinaryIO = path.open("ab")
+        self._stream: BinaryIO = path.open("ab", buffering=0)
         self._stream.truncate(whole_bytes)
         self._synced = time.monotonic()
 
@@ -69,8 +71,10 @@ class CompletionLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._sync()
-        self._stream.close()
+        try:
+            self._sync()
+        finally:
+            self._stream.close()
 
     def find(self, question: Question) -> Completion | None:
         """Return the logged answer, or None when there is none yet.
@@ -90,7 +94,11 @@ class CompletionLog:
         return entry.completion
 
     def append(self, question: Question, completion: Completion) -> None:
-        """Keep an answer."""
+        """Keep an answer.
+
+        Raises:
+            OSError: If it cannot be written; a part of its line is cut off on the next opening.
+        """
         entry = LogEntry(
             id=question.sample,
             epoch=self._epoch,
@@ -99,16 +107,15 @@ class CompletionLog:
             request=question.digest,
             completion=completion,
         )
+        with naming_file(self._path):
+            write_all(self._stream.fileno(), msgspec.json.encode(entry) + b"\n")
         self._entries[question.sample, question.call] = entry
-        self._stream.write(msgspec.json.encode(entry) + b"\n")
         if time.monotonic() - self._synced > SYNC_S:
             self._sync()
-        else:
-            self._stream.flush()
 
     def _sync(self) -> None:
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        with naming_file(self._path):
+            os.fsync(self._stream.fileno())
         self._synced = time.monotonic()
 
 
@@ -135,12 +142,17 @@ def _read(path: Path) -> tuple[list[LogEntry], int]:
         content = path.read_bytes()
     except FileNotFoundError:
         return [], 0
+    except OSError as error:
+        raise RecordError(
+            f"{path}: the log of completions cannot be read ({error.strerror}); mend that, or move "
+            "it away to generate anew"
+        ) from error
     *lines, torn = content.split(b"\n")
     entries = []
     for number, line in enumerate(lines, start=1):
         try:
             entries.append(msgspec.json.decode(line, type=LogEntry))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RecordError(
                 f"{path}, line {number}: found damaged JSON ({error}), expected one completion; "
                 "move the log away to generate anew"

@@ -172,7 +172,7 @@ class TaskScore:
     """The score of a task on one set of completions.
 
     Attributes:
-        value: In the metric's range, in most tasks [0, 1].
+        value: A fraction in [0, 1]: the scores of tasks are averaged.
         stderr: Standard error over samples by the task's published formula; None if it has none.
         n: Number of samples scored.
         breakdowns: Further numbers by name.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from ptb_core.evaluation.exchange import Completion, Sample, SampleScore, TaskScore
 from ptb_core.interfaces import Task
+from ptb_core.record_rules import score_fault
 from ptb_core.records import Evaluation
 from ptb_core.specs import SCORINGS, JsonValue, Scoring
 
@@ -63,7 +64,7 @@ def score_task(
     total = None
     if scores:
         try:
-            total = task.aggregate(scores, scoring)
+            total = _sound(task.aggregate(scores, scoring))
         except Exception as error:
             failures[""] = _blame(task, "aggregate", error)
     return ScoredSamples(samples=tuple(scores), total=total, failures=failures)
@@ -117,6 +118,13 @@ def evaluation_of(
         counted=counted,
         details={**details, **({"failures": failures} if has_failures else {})},
     )
+
+
+def _sound(score: TaskScore) -> TaskScore:
+    fault = score_fault(score)
+    if fault is not None:
+        raise ValueError(f"its {fault}")
+    return score
 
 
 def _mark_truncated(score: SampleScore, completions: Sequence[Completion]) -> SampleScore:

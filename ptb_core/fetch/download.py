@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import http
-import http.client
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
-
-import tenacity
+from typing import TYPE_CHECKING, TypeVar
 
 from ptb_core.canonical import file_sha256
 from ptb_core.errors import DataError
 from ptb_core.fetch.context import FetchContext
 from ptb_core.specs import JsonValue
 
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
 ResultT = TypeVar("ResultT")
 
 ATTEMPTS = 5
 TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
-wait_between = tenacity.wait_exponential(multiplier=1, max=20)
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 20.0
 """Seconds between attempts: 1, 2, 4, 8, never more than 20."""
 
 
@@ -105,10 +103,12 @@ def get_json(url: str, headers: Mapping[str, str] | None = None) -> JsonValue:
 
 
 def _with_retries(action: Callable[[], ResultT], url: str) -> ResultT:
+    import tenacity
+
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(BrokenDownloadError),
         stop=tenacity.stop_after_attempt(ATTEMPTS),
-        wait=wait_between,
+        wait=tenacity.wait_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
         reraise=True,
     )
     try:
@@ -122,28 +122,34 @@ def _with_retries(action: Callable[[], ResultT], url: str) -> ResultT:
 
 
 def _translated(action: Callable[[], ResultT]) -> ResultT:
+    from http.client import HTTPException
+    from urllib.error import HTTPError, URLError
+
     try:
         return action()
-    except urllib.error.HTTPError as error:
+    except HTTPError as error:
         with error:
             if error.code >= 500 or error.code in (408, 429):
                 raise BrokenDownloadError(f"HTTP {error.code} {error.reason}") from error
             raise HttpStatusError(error.code, error.reason) from error
-    except urllib.error.URLError as error:
+    except URLError as error:
         raise BrokenDownloadError(str(error.reason)) from error
-    except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+    except (HTTPException, ConnectionError, TimeoutError) as error:
         raise BrokenDownloadError(str(error) or type(error).__name__) from error
 
 
 def _continue(
     url: str, part: Path, what: str, context: FetchContext, headers: Mapping[str, str]
 ) -> None:
+    from http import HTTPStatus
+    from urllib.error import HTTPError
+
     start = part.stat().st_size if part.exists() else 0
     ranged = {**headers, "Range": f"bytes={start}-"} if start else headers
     try:
         response = _open(url, ranged)
-    except urllib.error.HTTPError as error:
-        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
+    except HTTPError as error:
+        if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
             raise
         with error:
             if error.headers.get("Content-Range", "").endswith(f"/{start}"):
@@ -151,7 +157,7 @@ def _continue(
         part.unlink()
         raise BrokenDownloadError("the part from before is longer than the file") from error
     with response:
-        resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
+        resumed = response.status == HTTPStatus.PARTIAL_CONTENT
         done = start if resumed else 0
         length = response.headers.get("Content-Length")
         total = done + int(length) if length is not None else None
@@ -164,13 +170,15 @@ def _continue(
         raise BrokenDownloadError(f"the connection ended at byte {done} of {total}")
 
 
-def _open(url: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-    request = urllib.request.Request(url)
+def _open(url: str, headers: Mapping[str, str]) -> HTTPResponse:
+    from urllib.request import Request, urlopen
+
+    request = Request(url)
     for name, value in headers.items():
         # Urllib would send ordinary headers, a token among them, to every host it is sent on to.
         if name == "Range":
             request.add_header(name, value)
         else:
             request.add_unredirected_header(name, value)
-    response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    response: HTTPResponse = urlopen(request, timeout=TIMEOUT_S)
     return response

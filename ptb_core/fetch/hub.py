@@ -249,15 +249,22 @@ def refused(repo: HubRepo, status: int) -> DataError:
     return DataError(f"{repo.id}: {endpoint()} answered with HTTP {status}; try again later")
 
 
+def token_source() -> str | None:
+    """Return where the hub's token comes from, or None without one; never the token."""
+    if os.environ.get("HF_TOKEN"):
+        return "HF_TOKEN"
+    return "the stored log-in" if _stored_token() else None
+
+
 def _token_header() -> Mapping[str, str]:
     token = os.environ.get("HF_TOKEN") or _stored_token()
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _stored_token() -> str:
-    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
-    path = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token")
     try:
+        home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+        path = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token")
         return path.read_text("utf-8").strip()
-    except OSError:
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: there is no home folder
         return ""

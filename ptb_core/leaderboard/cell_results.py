@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ptb_core.errors import printable
 from ptb_core.leaderboard.base_scores import BaseScore, BaseScores
 from ptb_core.leaderboard.counting import contradiction, own_score, violations
 from ptb_core.leaderboard.results import CellResult, Fallback, Pair
@@ -132,7 +133,7 @@ def _result(
         repeat=cell.repeat,
         counts="missing" if score is None else "base" if base else "own",
         score=score,
-        reason=reason,
+        reason=printable(reason),
         verdict=record.verdict if record else None,
         violations=violations(record) if record else (),
         submission=record.submission if record else None,

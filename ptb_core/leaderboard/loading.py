@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ptb_core.errors import UsageError
+from ptb_core.garbage import collection_paused
 from ptb_core.leaderboard.aggregation import build_section
 from ptb_core.leaderboard.cell_results import Rules
 from ptb_core.leaderboard.groups import Group
@@ -47,6 +48,18 @@ def load_board(
         InputFileError: If a result set breaks its schema or rules.
         RecordError: If a run's head is damaged.
     """
+    with collection_paused():
+        return _load(paths, scoring, fallback, check=check, allow_empty=allow_empty)
+
+
+def _load(
+    paths: Sequence[Path],
+    scoring: Scoring | None,
+    fallback: Fallback | None,
+    *,
+    check: bool,
+    allow_empty: bool,
+) -> Board:
     _require_once(paths)
     runs = [read_run(path, check=check) for path in paths if path.is_dir()]
     require_distinct(runs)

@@ -12,6 +12,9 @@ from ptb_core.leaderboard.run_results import RunResults
 LIMITS = {"max_tokens": "max tokens", "limit": "limit"}
 """Entries of an evaluation's details that make scores of a task incomparable when they differ."""
 
+_NAMED = 5
+"""Cells that one note names."""
+
 
 def run_notes(runs: Sequence[RunResults], grid: Sequence[Pair], rules: Rules) -> tuple[str, ...]:
     """Return the notes of a group of runs.
@@ -44,6 +47,8 @@ def _notes(runs: Sequence[RunResults], grid: Sequence[Pair], rules: Rules) -> It
             "plan declares"
         )
     yield from _changed_limits(runs, grid)
+    yield from _done_again(runs)
+    yield from _continued(runs)
 
 
 def _changed_limits(runs: Sequence[RunResults], grid: Sequence[Pair]) -> Iterator[str]:
@@ -62,3 +67,29 @@ def _changed_limits(runs: Sequence[RunResults], grid: Sequence[Pair]) -> Iterato
         for value in sorted(cells.keys() - {usual}):
             names = ", ".join(cells[value])
             yield f"{task}: {LIMITS[key]} {value} instead of {usual} in {names}"
+
+
+def _done_again(runs: Sequence[RunResults]) -> Iterator[str]:
+    """Name the cells whose present result is not their first."""
+    for run in runs:
+        again = sorted(cell for cell, record in run.records.items() if record.earlier)
+        if again:
+            words = "cell was" if len(again) == 1 else "cells were"
+            names = ", ".join(again[:_NAMED]) + (", ..." if len(again) > _NAMED else "")
+            yield (
+                f"{run.path}: {len(again)} {words} judged or evaluated again ({names}); each "
+                "record lists under `earlier` what the cell counted with before"
+            )
+
+
+def _continued(runs: Sequence[RunResults]) -> Iterator[str]:
+    """Name the cells that another version of anything has begun."""
+    for run in runs:
+        cells = sorted(c for c, record in run.records.items() if record.lock.get("other_software"))
+        if cells:
+            words = "cell was" if len(cells) == 1 else "cells were"
+            names = ", ".join(cells[:_NAMED]) + (", ..." if len(cells) > _NAMED else "")
+            yield (
+                f"{run.path}: {len(cells)} {words} begun with other versions of ptb, plugins or "
+                f"libraries ({names}); each record says under `lock.other_software` which stages"
+            )

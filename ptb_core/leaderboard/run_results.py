@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import msgspec
 
-from ptb_core.errors import RecordError, UsageError
+from ptb_core.errors import RecordError, UsageError, printable
 from ptb_core.record_store import parse_record, record_faults
 from ptb_core.records import Record
 from ptb_core.run_folder import Run, RunFolder
@@ -59,7 +59,7 @@ def read_run(path: Path, *, check: bool = False) -> RunResults:
                 _require_same_cell(record, cell, run, file)
                 records[cell.id] = record
         except RecordError as error:
-            damaged[cell.id] = str(error)
+            damaged[cell.id] = printable(str(error))
     return RunResults(
         path=str(path), run=run, records=records, damaged=damaged, notes=_strays(cells, run)
     )
@@ -112,6 +112,13 @@ def _require_same_cell(record: Record, expected: CellSpec, run: Run, file: str) 
             f"{expected.id} ({expected.task}, {expected.model}), as run.json says; "
             "put the right file there"
         )
+    for field in fields(CellSpec):
+        here, there = getattr(found, field.name), getattr(expected, field.name)
+        if here != there:
+            raise RecordError(
+                f"{file}: found another {field.name} in $.cell than run.json says; the record is "
+                "damaged or of another run: put the right file there"
+            )
     agent_id = run.plan.agent_ids.get(expected.agent.name) if expected.agent else None
     if (record.agent_id, record.condition_id) != (agent_id, run.plan.condition_id):
         raise RecordError(

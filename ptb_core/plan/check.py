@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ptb_core.canonical import short_hash
+from ptb_core.component_checks import sandbox_obstacles
 from ptb_core.errors import Fault, PluginError, PtbError, UsageError
+from ptb_core.json_paths import path_of
 from ptb_core.plan.model import ACCEPT_LOCAL_LLM, SandboxChoice
 from ptb_core.settings import check_settings
 from ptb_core.specs import (
@@ -27,12 +29,18 @@ from ptb_core.specs import (
 from ptb_core.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from ptb_core.catalogue import Catalogue
+    from ptb_core.catalogue import Catalogue, Row
     from ptb_core.spec_rules import ComponentSpec
 
 
 def _a(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+def _named(row: Row) -> str:
+    """Return a component's kind and name, and the distribution of one that is not ours."""
+    brought_by = f" of {row.distribution} {row.version}" if row.is_foreign else ""
+    return f"{row.kind} {row.name}{brought_by}"
 
 
 class Checker:
@@ -70,7 +78,7 @@ class Checker:
             return None
         row = self.catalogue.row(kind, name)
         if not row.usable:
-            self.obstacles.append(f"{kind} {name}: {row.reason}")
+            self.obstacles.append(f"{_named(row)}: {row.reason}")
         return spec
 
     def choice(self, kind: Kind, data: Mapping[str, JsonValue], path: str) -> ComponentChoice:
@@ -93,9 +101,10 @@ class Checker:
     def agents(self, data: Sequence[Mapping[str, JsonValue]]) -> tuple[AgentSpec, ...]:
         """Check the agents and give each its id."""
         self._unique([agent["name"] for agent in data], "$.agents", "agent")
-        return tuple(self._agent(agent, f"$.agents[{i}]") for i, agent in enumerate(data))
+        return tuple(self.agent(agent, f"$.agents[{i}]") for i, agent in enumerate(data))
 
-    def _agent(self, data: Mapping[str, JsonValue], path: str) -> AgentSpec:
+    def agent(self, data: Mapping[str, JsonValue], path: str) -> AgentSpec:
+        """Check an agent and give it its id."""
         agent = msgspec.convert(data, AgentSpec)
         spec = self.component("scaffold", agent.scaffold, f"{path}.scaffold")
         if not isinstance(spec, ScaffoldSpec):
@@ -158,11 +167,12 @@ class Checker:
                 "'brokered', which needs the gateway, not part of this version",
                 "in-sandbox or none",
             )
-        if self.catalogue.row("sandbox", sandbox.name).usable:
-            found = self.catalogue.sandbox(sandbox.name).obstacles(
-                condition, sandbox.limits, sandbox.settings
+        row = self.catalogue.row("sandbox", sandbox.name)
+        if row.usable:
+            found = sandbox_obstacles(
+                self.catalogue.sandbox(sandbox.name), condition, sandbox.limits, sandbox.settings
             )
-            self.obstacles.extend(f"sandbox {sandbox.name}: {text}" for text in found)
+            self.obstacles.extend(f"{_named(row)}: {text}" for text in found)
         self._outside_llms(sandbox, spec.isolates_untrusted_code, agents)
 
     def _outside_llms(
@@ -216,7 +226,7 @@ class Checker:
         for name in weights:
             if name not in data["tasks"]:
                 hint = did_you_mean(name, data["tasks"])
-                path = f"$.weights.{name}"
+                path = path_of(("weights", name))
                 self.fault(path, "a task that is not in the plan", f"one of $.tasks{hint}")
         for name in data["tasks"]:
             if name not in weights:

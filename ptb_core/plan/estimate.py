@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from ptb_core.plan.model import Plan
@@ -65,7 +66,7 @@ def describe_plan(plan: Plan, catalogue: Catalogue) -> list[str]:
     ]
     if plan.obstacles:
         lines.append("cannot run on this machine:")
-        lines += [f"  {obstacle}" for obstacle in plan.obstacles]
+        lines += [indent(obstacle, "  ") for obstacle in plan.obstacles]
     return lines
 
 

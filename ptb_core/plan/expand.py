@@ -30,7 +30,12 @@ def expand(matrix: Matrix) -> tuple[CellSpec, ...]:
 
     Order: repeat, then task, model, agent, so that an interrupted run has whole repeats.
     """
-    agent_cells = [cell for cell in _agent_cells(matrix) if _selected(cell, matrix)]
+    included, excluded = Selectors(matrix.include), Selectors(matrix.exclude)
+    agent_cells = [
+        cell
+        for cell in _agent_cells(matrix)
+        if (not matrix.include or included.match(cell)) and not excluded.match(cell)
+    ]
     if not matrix.measure_base:
         return tuple(agent_cells)
     pairs = dict.fromkeys((cell.task, cell.model) for cell in agent_cells)
@@ -81,16 +86,28 @@ def cell_seed(plan_seed: int, cell_id: str) -> int:
     return int(short_hash([plan_seed, cell_id]), 16) & 0x7FFFFFFF
 
 
-def _selected(cell: CellSpec, matrix: Matrix) -> bool:
-    included = not matrix.include or any(_matches(cell, s) for s in matrix.include)
-    return included and not any(_matches(cell, s) for s in matrix.exclude)
+class Selectors:
+    """A plan's ``include`` or ``exclude``, grouped so that a cell costs a few look-ups.
 
+    A selector names one to four of task, model, agent and repeat; a cell matches when all that it
+    names are equal. There are at most fifteen sets of names, however long the list is.
+    """
 
-def _matches(cell: CellSpec, selector: Mapping[str, JsonValue]) -> bool:
-    facts = {
-        "task": cell.task,
-        "model": cell.model,
-        "agent": cell.agent.name if cell.agent else None,
-        "repeat": cell.repeat,
-    }
-    return all(facts[key] == value for key, value in selector.items())
+    def __init__(self, selectors: Sequence[Mapping[str, JsonValue]]) -> None:
+        self._values: dict[tuple[str, ...], set[tuple[JsonValue, ...]]] = {}
+        for selector in selectors:
+            names = tuple(sorted(selector))
+            values = self._values.setdefault(names, set())
+            values.add(tuple(selector[name] for name in names))
+
+    def match(self, cell: CellSpec) -> bool:
+        """Return whether any selector matches the cell."""
+        facts = {
+            "task": cell.task,
+            "model": cell.model,
+            "agent": cell.agent.name if cell.agent else None,
+            "repeat": cell.repeat,
+        }
+        return any(
+            tuple(facts[name] for name in names) in values for names, values in self._values.items()
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from ptb_core.sandboxing import Limits
 from ptb_core.specs import (
@@ -39,6 +39,33 @@ class Budgets:
     cell_usd: float | None = None
 
 
+CheckpointRule: TypeAlias = Literal["all", "best", "after-verdict", "none"]
+WorkspaceRule: TypeAlias = Literal["whole", "without-copies", "without-weights"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """What of a recorded cell stays on the disk; no part of the condition.
+
+    The defaults lose nothing: a checkpoint takes GPU-hours to get again, and neither
+    ``ptb reevaluate`` nor a judge that looks at weights can do without it.
+
+    Attributes:
+        checkpoints: ``all`` stay. ``best``: of each agent x task x model that counts with own
+            scores, the best one's over the repeats. ``after-verdict``: that of a cell which
+            counts with its own score goes. ``none``: goes once the cell is recorded. Under
+            ``best`` and ``after-verdict`` the checkpoint of a cell that is missing stays, because
+            it is needed to resolve it, and that of a cell that counts as base, because it is the
+            evidence against its agent.
+        workspaces: ``whole``; ``without-copies``: the agent's copy of weights goes that the
+            sealed checkpoint holds with the same digest; ``without-weights``: where the cell
+            counts with its own score, other weights that it left lying about go, too.
+    """
+
+    checkpoints: CheckpointRule = "all"
+    workspaces: WorkspaceRule = "without-copies"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What to run, with defaults filled in, paths absolute and cells expanded.
@@ -67,6 +94,7 @@ class Plan:
         cells: All cells, base cells first.
         description: What the plan is for.
         obstacles: Why this machine cannot run the plan, one sentence each; empty when it can.
+        retention: What of a recorded cell stays on the disk.
     """
 
     name: str
@@ -91,3 +119,4 @@ class Plan:
     cells: tuple[CellSpec, ...]
     description: str = ""
     obstacles: tuple[str, ...] = ()
+    retention: Retention = Retention()

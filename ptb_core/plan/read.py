@@ -1,8 +1,8 @@
-"""Read a plan: schema first, then its names and rules, every fault at once."""
+"""Read a plan: its form, names and rules, every fault at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +13,15 @@ from ptb_core.canonical import short_hash
 from ptb_core.data import data_dir
 from ptb_core.errors import Fault, InputFileError, UsageError
 from ptb_core.evaluation.protocol import PROTOCOLS
+from ptb_core.json_paths import shown
 from ptb_core.plan.check import Checker
 from ptb_core.plan.expand import Matrix, expand
-from ptb_core.plan.model import Budgets, Plan, SandboxChoice
+from ptb_core.plan.model import Budgets, Plan, Retention, SandboxChoice
+from ptb_core.plan.sound import SoundParts
 from ptb_core.plan.weights import plan_weights
 from ptb_core.prompt import prompt_sha256
-from ptb_core.schemas import check, load_json
+from ptb_core.schemas import faults, load_json
+from ptb_core.settings import can_name_a_file
 from ptb_core.specs import (
     Condition,
     JsonValue,
@@ -62,18 +65,56 @@ def load_plan(name: str | Path, catalogue: Catalogue) -> Plan:
     """
     path = find_plan(str(name))
     data = load_json(path)
-    check(data, "plan", str(path))
-    return _Reader(path, data, catalogue).plan()
+    found = faults(data, "plan")
+    reader = _Reader(path, data, catalogue)
+    if found:
+        raise InputFileError(str(path), (*found, *reader.rule_faults(found)))
+    return reader.plan()
 
 
 class _Reader:
-    """Turns a plan's JSON, already checked against its schema, into a :class:`Plan`."""
+    """Turns a plan's JSON, already held against its schema, into a :class:`Plan`."""
 
     def __init__(self, path: Path, data: Mapping[str, JsonValue], catalogue: Catalogue) -> None:
         self._path = path
         self._data = data
         self._folder = path.resolve().parent
         self._checker = Checker(catalogue, self._folder)
+
+    def rule_faults(self, found: Sequence[Fault]) -> tuple[Fault, ...]:
+        """Return which names and rules those parts of the plan break whose form is right.
+
+        Args:
+            found: Everything in which the plan breaks its schema.
+        """
+        if isinstance(self._data, Mapping):
+            self._check_sound_parts(SoundParts(self._data, found))
+        return tuple(self._checker.faults)
+
+    def _check_sound_parts(self, sound: SoundParts) -> None:
+        data, checker = self._data, self._checker
+        condition = self._condition() if sound.has("condition") else None
+        if sound.has("protocol"):
+            checker.protocol(data["protocol"], read_protocol(data["protocol"]))
+        for path, name in sound.items("tasks"):
+            checker.component("task", name, path)
+        for path, name in sound.items("models"):
+            checker.component("model", name, path)
+        agents = tuple(checker.agent(agent, path) for path, agent in sound.items("agents"))
+        if sound.has("sandbox"):
+            sandbox = self._sandbox()
+            if condition is not None and sound.has("agents"):
+                checker.sandbox(sandbox, condition, agents)
+        if sound.has("engine"):
+            checker.choice("engine", data["engine"], "$.engine")
+        if sound.has("executor"):
+            checker.choice("executor", data["executor"], "$.executor")
+        for path, judge in sound.items("judges"):
+            checker.choice("judge", judge, path)
+        if all(sound.has(key) for key in ("tasks", "models", "agents")):
+            checker.selectors({key: data[key] for key in data if sound.has(key)})
+        if sound.has("tasks") and sound.has("weights"):
+            checker.weights(data)
 
     def plan(self) -> Plan:
         data, checker = self._data, self._checker
@@ -135,17 +176,19 @@ class _Reader:
             seed=matrix.seed,
             cells=cells,
             obstacles=tuple(dict.fromkeys(checker.obstacles)),
+            retention=msgspec.convert(data.get("retention", {}), Retention),
         )
 
     def _condition(self) -> Condition:
         condition = msgspec.convert(self._data["condition"], Condition)
         if condition.prompt == "default":
             return condition
-        prompt = (self._folder / condition.prompt).resolve()
+        is_path = can_name_a_file(condition.prompt)
+        prompt = (self._folder / condition.prompt).resolve() if is_path else self._folder
         if not prompt.is_file():
             self._checker.fault(
                 "$.condition.prompt",
-                f"{prompt}, which is no file",
+                f"{prompt if is_path else shown(condition.prompt)}, which is no file",
                 "`default`, or a file relative to the plan's folder",
             )
             return replace(condition, prompt="default")

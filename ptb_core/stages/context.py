@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,17 +11,21 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
+from ptb_core import lock
+from ptb_core.atomic import write_json
+from ptb_core.damage import parse_stored, read_stored
 from ptb_core.errors import PtbError, RecordError
 from ptb_core.integrity import HarnessFile, Outcome, Verdict
 from ptb_core.journal import append_event
-from ptb_core.json_codec import from_json
+from ptb_core.json_codec import to_builtins
 from ptb_core.records import Evaluation, Solve
-from ptb_core.run_folder import CellFolder, Run, RunFolder
+from ptb_core.run_folder import CellFolder, Run, RunFolder, run_path_of
 from ptb_core.sandboxing import SandboxFacts, SealedFile
 from ptb_core.specs import CellSpec, JsonValue
 
 if TYPE_CHECKING:
     from ptb_core.catalogue import Catalogue
+    from ptb_core.redo_request import RedoRequest
 
 ResultT = TypeVar("ResultT")
 
@@ -152,6 +157,7 @@ class StageContext:
         attempt_dir: Folder of this attempt; exists.
         check_claim: Raises ClaimLostError when the cell was taken over.
         stopping: Set when the supervisor was asked to stop.
+        redo: What is being done again, if anything is.
     """
 
     run: Run
@@ -164,6 +170,11 @@ class StageContext:
     attempt_dir: Path
     check_claim: Callable[[], None]
     stopping: threading.Event
+    redo: RedoRequest | None = None
+
+    def earlier_attempt(self, stage: str) -> int:
+        """Return the attempt at a stage that counted until it was to be done again; 0 for none."""
+        return self.redo.stages.get(stage, 0) if self.redo is not None else 0
 
     def result(self, stage: str, result_type: type[ResultT]) -> ResultT:
         """Return what an earlier stage left.
@@ -189,8 +200,12 @@ class StageContext:
         )
 
     def raise_if_stopping(self) -> None:
-        """Raise CellStoppedError when the supervisor was asked to stop."""
-        if self.stopping.is_set():
+        """Raise CellStoppedError when the supervisor was asked to stop, or the run cancelled.
+
+        A supervisor whose command line was killed before it could note the job is reached by
+        ``ptb cancel`` through the run folder alone.
+        """
+        if self.stopping.is_set() or self.run_folder.cancelled.exists():
             raise CellStoppedError(f"{self.cell.id} was stopped; `ptb run` continues it")
 
 
@@ -204,7 +219,10 @@ class MarkerHead:
         attempt: The attempt that did it.
         fence: Fencing number of the supervisor that wrote it.
         finished_unix_s: When.
-        result: The stage's result.
+        result: The stage's result; paths in the run folder are relative to it.
+        software: Versions of this project, Python and the libraries that did it; empty in
+            markers of versions that did not note them.
+        components: Distribution, version and manifest digest of the cell's components then.
     """
 
     stage: str
@@ -212,41 +230,51 @@ class MarkerHead:
     fence: int
     finished_unix_s: float
     result: msgspec.Raw
+    software: Mapping[str, JsonValue] = field(default_factory=dict)
+    components: Mapping[str, JsonValue] = field(default_factory=dict)
     schema_version: int = 1
+
+
+def write_marker(context: StageContext, stage: str, result: object) -> None:
+    """Leave a stage's marker: in its attempt for ever, and as the one that counts.
+
+    Raises:
+        OSError: If it cannot be written; the stage is then not done.
+    """
+    head: dict[str, JsonValue] = {
+        "schema_version": 1,
+        "stage": stage,
+        "attempt": context.attempt,
+        "fence": context.fence,
+        "finished_unix_s": time.time(),
+        "software": lock.software(),
+        "components": dict(lock.components(context.catalogue, context.run, context.cell)),
+        "result": to_builtins(result, context.run_folder.path),
+    }
+    write_json(context.folder.attempt_marker(stage, context.attempt), head)
+    write_json(context.folder.marker(stage), head)
 
 
 def read_marker(path: Path, result_type: type[ResultT]) -> ResultT | None:
     """Return the result in a stage's marker, or None if the stage is not done.
 
     Raises:
-        RecordError: If the marker is damaged.
+        RecordError: If the marker is damaged, or another version has written it.
     """
     head = read_marker_head(path)
     if head is None:
         return None
-    try:
-        return from_json(head.result, result_type)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
+    root = run_path_of(path)
+    return parse_stored(head.result, path, result_type, MARKER_REMEDY, root=root, version=None)
 
 
 def read_marker_head(path: Path) -> MarkerHead | None:
     """Return a marker without looking into its result, or None if the stage is not done.
 
     Raises:
-        RecordError: If the marker is damaged.
+        RecordError: If the marker is damaged, or another version has written it.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    try:
-        return msgspec.json.decode(content, type=MarkerHead)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
+    return read_stored(path, MarkerHead, MARKER_REMEDY)
 
 
-def _damaged(path: Path, error: Exception) -> RecordError:
-    return RecordError(
-        f"{path} is damaged ({error}); remove it and run the plan again to repeat this stage"
-    )
+MARKER_REMEDY = "remove it and run the plan again to repeat this stage"

@@ -1,21 +1,23 @@
 """generate: the sealed checkpoint answers, in a sandbox with no keys and no network.
 
-Completions are appended to one log per cell as they arrive, so a killed generation continues
-where it stood.
+Completions are appended to one log as they arrive, over all attempts, so a killed generation
+continues where it stood. A generation that is done again has a log of its own.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ptb_core.atomic import write_json
+from ptb_core.disk.needs import generate_need
+from ptb_core.disk.waiting import wait_for_room
 from ptb_core.errors import CheckpointError, EngineError, SandboxLostError
-from ptb_core.evaluation.generate import GenerateResult, SampleRequests
-from ptb_core.evaluation.generate import generate as generate_completions
 from ptb_core.evaluation.protocol import (
     generate_options,
     seeded_generation_config,
@@ -23,13 +25,26 @@ from ptb_core.evaluation.protocol import (
     tokenizer_source,
 )
 from ptb_core.interfaces import Endpoint, ServeRequest, Session
+from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.sandboxing import Mount, SandboxRequest, SessionHandle
 from ptb_core.specs import JsonValue
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
+from ptb_core.stages.live import read_live
 from ptb_core.stages.prepare import data_dir_of, hidden_paths
+
+if TYPE_CHECKING:
+    from ptb_core.evaluation.generate import GenerateResult
 
 LIMIT_HOURS = 8.0
 """Longest generation. Source: the published evaluation allows 8 hours per try."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveServer:
+    """What is needed to end the server of a dead supervisor; ``live.json`` of the stage."""
+
+    session: SessionHandle
+    folder: str
 
 
 def generate(context: StageContext) -> Generated:
@@ -43,6 +58,7 @@ def generate(context: StageContext) -> Generated:
     if checkpoint is None:
         return Generated(state="skipped", reason="there is no submission to serve")
     _end_earlier_session(context)
+    wait_for_room(context, "generate", generate_need())
     session = _open(context, checkpoint)
     facts = session.facts()
     try:
@@ -62,9 +78,14 @@ def generate(context: StageContext) -> Generated:
 
 
 def checkpoint_of(context: StageContext) -> Path | None:
-    """Return the folder to evaluate: the base model's for base cells, else the submission's."""
+    """Return the folder to evaluate: the base model's for base cells, else the submission's.
+
+    Raises:
+        RemovedError: If the submission was removed to free the disk.
+    """
     if context.cell.kind == "base":
         return context.result("prepare", Prepared).base_model
+    refuse_removed_checkpoint(context.folder)
     return context.result("seal", Sealed).path
 
 
@@ -96,15 +117,21 @@ def _open(context: StageContext, checkpoint: Path) -> Session:
             settings=plan.sandbox.settings,
         )
     )
-    write_json(_live(context), session.handle)
+    live = LiveServer(session=session.handle, folder=str(_live(context).parent))
+    try:
+        write_json(_live(context), live)
+    except BaseException:
+        session.close()
+        raise
     return session
 
 
 def _end_earlier_session(context: StageContext) -> None:
     """End the server that a dead supervisor left behind; its completions are in the log."""
-    if not _live(context).exists():
+    live = read_live(_live(context), LiveServer, "server")
+    if live is None:
         return
-    handle = msgspec.json.decode(_live(context).read_bytes(), type=SessionHandle)
+    handle = live.session
     try:
         context.catalogue.sandbox(handle.sandbox).attach(handle).close()
     except SandboxLostError:
@@ -132,6 +159,9 @@ def _serve(context: StageContext, session: Session, checkpoint: Path) -> Endpoin
 
 
 def _generate(context: StageContext, endpoint: Endpoint, checkpoint: Path) -> GenerateResult:
+    from ptb_core.evaluation.generate import SampleRequests
+    from ptb_core.evaluation.generate import generate as generate_completions
+
     protocol = context.run.plan.protocol
     task = context.catalogue.task(context.cell.task)
     model = context.catalogue.model(context.cell.model)
@@ -157,6 +187,7 @@ def _progress(context: StageContext) -> Callable[[int, int], None]:
         nonlocal last
         context.raise_if_stopping()
         if time.monotonic() - last > 1.0 or done == total:
+            context.check_claim()  # a successor may be appending to the same log
             last = time.monotonic()
             write_json(path, {"done": done, "total": total})
 
@@ -164,7 +195,9 @@ def _progress(context: StageContext) -> Callable[[int, int], None]:
 
 
 def _log(context: StageContext) -> Path:
-    return context.folder.stage("generate") / "completions.jsonl"
+    earlier = context.earlier_attempt("generate")
+    name = f"completions-after-{earlier:03}.jsonl" if earlier else "completions.jsonl"
+    return context.folder.stage("generate") / name
 
 
 def _live(context: StageContext) -> Path:

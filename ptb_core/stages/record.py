@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from ptb_core import lock
 from ptb_core.counting import Decision, decide
 from ptb_core.errors import RecordError
-from ptb_core.journal import Event, read_events
-from ptb_core.record_store import write_record
-from ptb_core.records import Attempt, Counting, Record, SubmissionState
+from ptb_core.journal import Event, last_events, read_events
+from ptb_core.record_store import read_record, write_record
+from ptb_core.records import Attempt, Counting, EarlierRecord, Record, SubmissionState
+from ptb_core.run_folder import CellFolder
 from ptb_core.sandboxing import SandboxFacts
 from ptb_core.specs import JsonValue
 from ptb_core.stages.context import (
     Generated,
     Judged,
+    MarkerHead,
     Prepared,
     Recorded,
     Scored,
@@ -23,6 +28,7 @@ from ptb_core.stages.context import (
     Solved,
     StageContext,
     read_marker,
+    read_marker_head,
 )
 
 
@@ -41,13 +47,19 @@ class Story:
 
 def record(context: StageContext) -> Recorded:
     """Write the record of a cell all of whose stages are done."""
-    write_record(context.folder.record, make_record(context, read_story(context)))
+    _keep(context, make_record(context, read_story(context)))
     return Recorded(record=context.folder.record)
 
 
 def record_failure(context: StageContext, reason: str) -> None:
     """Write the record of a cell that could not be finished: missing, with the reason."""
-    write_record(context.folder.record, make_record(context, read_story(context, reason)))
+    _keep(context, make_record(context, read_story(context, reason)))
+
+
+def _keep(context: StageContext, made: Record) -> None:
+    """Write a record twice: where it stays for ever, and where the current one is looked for."""
+    write_record(context.attempt_dir / "record.json", made)
+    write_record(context.folder.record, made)
 
 
 def read_story(context: StageContext, failure: str = "") -> Story:
@@ -137,36 +149,81 @@ def make_record(context: StageContext, story: Story) -> Record:
         verdicts=story.judged.verdicts if story.judged else (),
         solve=story.solved.solve if story.solved else None,
         submission=_submission(story),
-        attempts=attempts(read_events(context.folder.journal)),
+        attempts=attempts(read_events(context.folder.journal), _heads(context.folder)),
         sandboxes=_facts(story),
         lock=_lock(context, story),
         created_unix_s=time.time(),
+        made_by=context.redo.kind if context.redo is not None else "run",
+        earlier=_earlier(context),
     )
 
 
-def attempts(events: tuple[Event, ...]) -> tuple[Attempt, ...]:
-    """Return all attempts at all stages in the order of their start."""
-    found: dict[tuple[str, int], Attempt] = {}
+def _earlier(context: StageContext) -> tuple[EarlierRecord, ...]:
+    """What the cell counted with before, from the record that is being replaced."""
+    before = context.earlier_attempt("record")
+    if not before:
+        return ()
+    replaced = read_record(context.folder.attempt_record(before))
+    score = replaced.own_score
+    last = EarlierRecord(
+        made_by=replaced.made_by,
+        created_unix_s=replaced.created_unix_s,
+        counts=replaced.counts,
+        verdict=replaced.verdict,
+        score=score.value if score is not None else None,
+    )
+    return (*replaced.earlier, last)
+
+
+def attempts(events: tuple[Event, ...], heads: Iterable[MarkerHead] = ()) -> tuple[Attempt, ...]:
+    """Return all attempts at all stages in the order of their start.
+
+    None ends before it has begun, whatever was done to the clock meanwhile.
+
+    Args:
+        events: The cell's journal.
+        heads: The stages' markers. What has a marker is done, also when its supervisor was
+            killed before it could say so in the journal.
+    """
+    marked = {(head.stage, head.attempt): head for head in heads}
+    last = last_events(events)
+    starts: dict[tuple[str, int], float] = {}
     for event in events:
-        key = (event.stage, event.attempt)
-        if event.event == "started":
-            first = found.get(key)
-            found[key] = Attempt(
-                stage=event.stage,
-                number=event.attempt,
-                outcome="abandoned",
-                started_unix_s=first.started_unix_s if first else event.unix_s,
-            )
-        elif event.event in ("done", "failed", "abandoned") and key in found:
-            found[key] = Attempt(
-                stage=event.stage,
-                number=event.attempt,
-                outcome=event.event,
-                started_unix_s=found[key].started_unix_s,
-                ended_unix_s=event.unix_s,
-                reason=event.text if event.event != "done" else "",
-            )
-    return tuple(attempt for attempt in found.values() if attempt.stage != "record")
+        if event.event == "started" and event.stage != "record":
+            starts.setdefault((event.stage, event.attempt), event.unix_s)
+    return tuple(_attempt(key, at, last[key], marked.get(key)) for key, at in starts.items())
+
+
+def _attempt(
+    key: tuple[str, int], started_unix_s: float, last: Event, head: MarkerHead | None
+) -> Attempt:
+    stage, number = key
+    if last.event != "done" and head is not None:
+        last = replace(last, event="done", unix_s=head.finished_unix_s)
+    is_open = last.event == "started"
+    return Attempt(
+        stage=stage,
+        number=number,
+        outcome=_outcome(last),
+        started_unix_s=started_unix_s,
+        ended_unix_s=None if is_open else max(last.unix_s, started_unix_s),
+        reason=last.text if last.event in ("failed", "abandoned") else "",
+    )
+
+
+def _outcome(last: Event) -> Literal["done", "failed", "abandoned"]:
+    """An attempt that nobody saw end was abandoned."""
+    if last.event == "done":
+        return "done"
+    return "failed" if last.event == "failed" else "abandoned"
+
+
+def _heads(folder: CellFolder) -> Iterator[MarkerHead]:
+    for marker in sorted(folder.path.glob("stages/*/done.json")):
+        with contextlib.suppress(RecordError):
+            head = read_marker_head(marker)
+            if head is not None:
+                yield head
 
 
 def _violations(judged: Judged) -> list[str]:
@@ -203,12 +260,18 @@ def _facts(story: Story) -> dict[str, SandboxFacts]:
 
 
 def _lock(context: StageContext, story: Story) -> dict[str, JsonValue]:
-    """Versions are those of the machine that wrote the record; all stages ran on one host."""
+    """Versions are those of the machine that wrote the record; all stages ran on one host.
+
+    ``other_software`` names the stages that another version of anything has done, and which.
+    """
+    software = lock.software()
+    components = dict(lock.components(context.catalogue, context.run, context.cell))
     prepared, solved, sealed = story.prepared, story.solved, story.sealed
     return {
-        "software": lock.software(),
+        "software": software,
         "machine": lock.machine(),
-        "components": dict(lock.components(context.catalogue, context.run, context.cell)),
+        "components": components,
+        "other_software": _other_software(context, software, components),
         "plan_id": context.run.plan_id,
         "run_id": context.run.run_id,
         "model_revision": prepared.model_revision if prepared else None,
@@ -218,3 +281,24 @@ def _lock(context: StageContext, story: Story) -> dict[str, JsonValue]:
         "submission_notes": list(sealed.notes) if sealed else [],
         "seed": context.cell.seed,
     }
+
+
+def _other_software(
+    context: StageContext, software: JsonValue, components: JsonValue
+) -> dict[str, JsonValue]:
+    """Return what did those earlier stages that the present versions did not do.
+
+    None for a stage whose marker does not say.
+    """
+    others: dict[str, JsonValue] = {}
+    for stage in ("prepare", "solve", "seal", "generate", "score", "judge"):
+        try:
+            head = read_marker_head(context.folder.marker(stage))
+        except RecordError:  # the story says so
+            continue
+        if head is None:
+            continue
+        noted = {"software": dict(head.software), "components": dict(head.components)}
+        if noted != {"software": software, "components": components}:
+            others[stage] = noted if head.software else None
+    return others

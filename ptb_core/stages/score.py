@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ptb_core.atomic import write_bytes
-from ptb_core.evaluation.generate import read_completions
+from ptb_core.evaluation.completion_log import read_completions
 from ptb_core.evaluation.score import ScoredSamples, evaluation_of, score_both
 from ptb_core.specs import Scoring
 from ptb_core.stages.context import Generated, Prepared, Scored, StageContext

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from ptb_core.disk.needs import seal_need
+from ptb_core.disk.waiting import wait_for_room
 from ptb_core.errors import CheckpointError
 from ptb_core.evidence import collect_workspace
 from ptb_core.seal import SubmissionAbsentError, seal_submission
@@ -15,6 +17,8 @@ from ptb_core.stages.solve import OUTSIDE_WORKSPACE, SUBMISSION
 def seal(context: StageContext) -> Sealed:
     """Copy what counts; a refused submission is a result, not an error."""
     solved = context.result("solve", Solved)
+    model = context.catalogue.model(context.cell.model)
+    wait_for_room(context, "seal", seal_need(solved.seal, model))
     evidence = context.attempt_dir / "evidence"
     shutil.rmtree(evidence, ignore_errors=True)
     omitted = collect_workspace(solved.workspace, evidence / "workspace", SUBMISSION)
@@ -31,7 +35,7 @@ def seal(context: StageContext) -> Sealed:
             target=context.attempt_dir / "submission",
             frozen=solved.seal,
             base_model=context.result("prepare", Prepared).base_model,
-            model=context.catalogue.model(context.cell.model),
+            model=model,
         )
     except SubmissionAbsentError as error:
         return _without(evidence, omitted, "absent", error)

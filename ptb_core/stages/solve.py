@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptb_core.atomic import write_json
+from ptb_core.disk.needs import solve_need
+from ptb_core.disk.waiting import wait_for_room
+from ptb_core.disk_faults import disk_fault
 from ptb_core.errors import ClaimLostError, SandboxError, SandboxLostError
 from ptb_core.evaluation.workspace import lay_harness
 from ptb_core.evidence import collect_workspace
 from ptb_core.integrity import HarnessFile
 from ptb_core.interfaces import CellContext, Scaffold, Session
-from ptb_core.json_codec import from_json
 from ptb_core.prompt import render_prompt
 from ptb_core.records import Solve
 from ptb_core.sandboxing import (
@@ -30,8 +32,10 @@ from ptb_core.sandboxing import (
     SessionHandle,
     SessionStatus,
 )
+from ptb_core.sizes import in_words
 from ptb_core.specs import AgentSpec
 from ptb_core.stages.context import Prepared, Solved, StageContext
+from ptb_core.stages.live import read_live
 from ptb_core.stages.prepare import data_dir_of, hidden_paths
 from ptb_core.traces import OutcomeKind, Trace
 
@@ -51,6 +55,7 @@ class LiveAgent:
     deadline_unix_s: float
     harness: tuple[HarnessFile, ...]
     prompt: str
+    folder: str = ""
 
 
 def solve(context: StageContext) -> Solved:
@@ -69,8 +74,9 @@ def solve(context: StageContext) -> Solved:
         solved = _follow(context, session, live)
     except ClaimLostError:
         raise  # the agent now belongs to another supervisor: leave it alone
-    except BaseException:
-        session.close()
+    except BaseException as error:
+        if disk_fault(error) is None:  # else a later supervisor finds the session and goes on
+            session.close()
         raise
     session.close()
     return solved
@@ -85,25 +91,41 @@ def _follow(context: StageContext, session: Session, live: LiveAgent) -> Solved:
 
 
 def find_live(attempt_dir: Path) -> LiveAgent | None:
-    """Return the agent that an earlier supervisor started in this attempt, if it did."""
-    path = attempt_dir / "live.json"
-    if not path.exists():
-        return None
-    return from_json(path.read_bytes(), LiveAgent)
+    """Return the agent that an earlier supervisor started in this attempt, if it did.
+
+    Raises:
+        RecordError: If what it left is damaged.
+    """
+    return read_live(attempt_dir / "live.json", LiveAgent, "agent")
 
 
 def _attach(context: StageContext, live: LiveAgent) -> tuple[Session, LiveAgent]:
     session = context.catalogue.sandbox(context.run.plan.sandbox.name).attach(live.session)
     if live.process is None:
-        session.close()
-        raise SandboxLostError("the supervisor died before the agent was started")
+        live = _adopt(context, session, live)
     context.note("solve", "attached to the agent that was already running")
     return session, live
+
+
+def _adopt(context: StageContext, session: Session, live: LiveAgent) -> LiveAgent:
+    """Find the agent of a supervisor that died just when it started it.
+
+    Raises:
+        SandboxLostError: If it had not been started; the session is then ended.
+    """
+    started = session.processes()
+    if not started:
+        session.close()
+        raise SandboxLostError("the supervisor died before the agent was started")
+    live = replace(live, process=started[0])
+    write_json(context.attempt_dir / "live.json", live)
+    return live
 
 
 def _begin(context: StageContext) -> tuple[Session, LiveAgent]:
     plan = context.run.plan
     prepared = context.result("prepare", Prepared)
+    wait_for_room(context, "solve", solve_need(plan, context.catalogue.model(context.cell.model)))
     workspace = context.attempt_dir / "workspace"
     workspace.mkdir()
     started = time.time()
@@ -169,6 +191,7 @@ def _start(
         deadline_unix_s=deadline,
         harness=harness,
         prompt=prompt,
+        folder=str(context.attempt_dir),
     )
     write_json(context.attempt_dir / "live.json", live)
     command = _scaffold(context).start(
@@ -225,7 +248,7 @@ def _conclude(
     return Solved(
         solve=Solve(
             outcome=outcome,
-            detail=detail,
+            detail=detail + _left_out(process),
             seconds=max(0.0, ended - live.started_unix_s),
             usage=trace.usage,
             exit_code=process.exit_code,
@@ -240,11 +263,17 @@ def _conclude(
 
 
 def _keep_other_places(context: StageContext, session: Session) -> None:
-    """Keep what the agent wrote outside its workspace: it is evidence, too."""
+    """Keep what the agent wrote outside its workspace: it is evidence, too.
+
+    What an earlier supervisor has kept whole stays: it may have died while it removed the place.
+    """
     for name, place in session.writable_places().items():
         target = context.attempt_dir / OUTSIDE_WORKSPACE / name
-        shutil.rmtree(target, ignore_errors=True)
-        collect_workspace(place, target, SUBMISSION)
+        partial = target.with_name(f".{name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        if not target.exists():
+            collect_workspace(place, partial, SUBMISSION)
+            partial.rename(target)
 
 
 def classify(
@@ -260,6 +289,11 @@ def classify(
     if process.exit_code == 0:
         return "finished", "ended by itself with exit status 0"
     return "crash", f"ended with exit status {process.exit_code} and no terminal event"
+
+
+def _left_out(process: ProcessStatus) -> str:
+    size = process.omitted_output_bytes
+    return f"; {in_words(size)} of its output were left out" if size else ""
 
 
 def _save_logs(context: StageContext, session: Session, process: ProcessHandle) -> Path:

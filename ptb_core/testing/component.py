@@ -24,7 +24,7 @@ from ptb_core.manifests import SPEC_TYPES, manifest_of
 from ptb_core.schemas import faults
 from ptb_core.spec_rules import ComponentSpec, rule_faults
 from ptb_core.specs import Kind
-from ptb_core.testing.elsewhere import Probed, blueprint_of, do_elsewhere
+from ptb_core.testing.elsewhere import Blueprint, Probed, blueprint_of, do_elsewhere
 from ptb_core.testing.expectation import expect
 
 ComponentT = TypeVar("ComponentT")
@@ -107,6 +107,8 @@ class SpecConformance(Generic[ComponentT]):
 class ComponentConformance(SpecConformance[ComponentT]):
     """What holds for every component with behaviour."""
 
+    _seen: ClassVar[tuple[Blueprint, Probed, str] | None] = None
+
     def skip_unless_usable(self) -> None:
         """Skip with the component's own reason."""
         reason = self._component.unusable_reason()
@@ -141,7 +143,7 @@ class ComponentConformance(SpecConformance[ComponentT]):
 
     def test_loading_it_prints_nothing(self) -> None:
         """Nothing is written to standard output while it is loaded."""
-        printed = do_elsewhere("probe", blueprint_of(self._component, self.kind)).printed
+        _, printed = self._probed()
         expect(not printed, f"loading {self._class} must print nothing; it printed {printed!r:.80}")
 
     def test_unusable_reason_returns_a_sentence_or_none(self) -> None:
@@ -178,8 +180,17 @@ class ComponentConformance(SpecConformance[ComponentT]):
         return f"{type(self.component).__module__}.{type(self.component).__qualname__}"
 
     def _probe(self) -> Probed:
-        answer = do_elsewhere("probe", blueprint_of(self._component, self.kind))
-        return msgspec.json.decode(answer.result, type=Probed)
+        return self._probed()[0]
+
+    def _probed(self) -> tuple[Probed, str]:
+        """Return what another process saw of the component, and what it printed; asked once."""
+        blueprint = blueprint_of(self._component, self.kind)
+        known = type(self)._seen
+        if known is None or known[0] != blueprint:
+            answer = do_elsewhere("probe", blueprint)
+            probed = msgspec.json.decode(answer.result, type=Probed)
+            known = type(self)._seen = (blueprint, probed, answer.printed)
+        return known[1], known[2]
 
 
 def remove_tree(folder: Path) -> None:

@@ -51,7 +51,7 @@ class ExecutorConformance(ComponentConformance[Executor]):
 
     kind = "executor"
     settings: Mapping[str, JsonValue] = {}
-    patience_s: float = 60
+    patience_s: float = 60.0
     limit_s: ClassVar[float] = 300
 
     resources = Resources(gpus=0, cpus=1, memory_gib=1, hours=0.1)

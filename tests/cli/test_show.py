@@ -59,18 +59,3 @@ def test_an_unknown_name_is_answered_with_the_nearest(capsys):
     assert capsys.readouterr().err.startswith(
         "ptb: there is no task 'gsm8' (did you mean 'gsm8k'?); the tasks are: aime2025, "
     )
-
-
-def test_a_switched_off_plugin_is_shown_with_its_reason(capsys, monkeypatch):
-    monkeypatch.setenv("PTB_DISABLE_PLUGINS", "builtin-engines")
-    assert main(["show", "plugin", "builtin-engines"]) == 0
-    text = capsys.readouterr().out
-    assert text.endswith("not loaded: the whole plugin\n  switched off by PTB_DISABLE_PLUGINS\n")
-
-
-def test_a_plugin_that_did_not_fail_is_a_usage_error(capsys, monkeypatch):
-    monkeypatch.setenv("PTB_DISABLE_PLUGINS", "builtin-engines")
-    assert main(["show", "plugin", "builtin-engine"]) == 2
-    assert "no plugin 'builtin-engine' failed to load (did you mean 'builtin-engines'?)" in (
-        capsys.readouterr().err
-    )

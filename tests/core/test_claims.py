@@ -15,9 +15,10 @@ import msgspec
 import pytest
 
 from ptb_core import claims
-from ptb_core.claims import LEASE_S, is_alive, latest_claim, take_claim
+from ptb_core.atomic import sweep
+from ptb_core.claims import LEASE_S, Claim, is_alive, latest_claim, take_claim
 from ptb_core.errors import ClaimLostError
-from ptb_core.processes import process_start_time
+from ptb_core.processes import boot_id, pid_namespace, process_start_time
 
 TAKE_AND_HANG = """
 import sys, time
@@ -231,3 +232,65 @@ def test_files_that_are_no_claims_are_ignored(tmp_path: Path) -> None:
     assert latest_claim(tmp_path / "none") is None
     (tmp_path / "notes.json").write_text("{}", "utf-8")
     assert latest_claim(tmp_path) is None
+
+
+@pytest.mark.parametrize("content", [b"", b'{"number":2,"ho', b"\0" * 40, b"[]", b"\xff"])
+def test_a_claim_that_a_failing_disk_damaged_counts_until_its_heartbeat_is_stale(
+    tmp_path: Path, content: bytes
+) -> None:
+    held = take_claim(tmp_path)
+    assert held is not None
+    path = tmp_path / "000002.json"
+    path.write_bytes(content)
+    with pytest.raises(ClaimLostError, match="now held by a claim that is damaged"):
+        held.check()
+    assert take_claim(tmp_path) is None
+    stale = time.time() - LEASE_S - 1
+    os.utime(path, (stale, stale))
+    third = take_claim(tmp_path, wait=lambda _: None)
+    assert third is not None
+    assert third.claim.number == 3
+    third.release()
+    held.release()
+
+
+def test_a_holder_that_died_before_its_first_heartbeat_is_taken_over(tmp_path: Path) -> None:
+    gone = Claim(
+        number=1, host=socket.gethostname(), boot=boot_id(), pid=2**22 + 1, started=1, token="t"
+    )
+    (tmp_path / "000001.json").write_bytes(msgspec.json.encode(gone))
+    held = take_claim(tmp_path)
+    assert held is not None
+    assert held.claim.number == 2
+    held.release()
+
+
+def test_a_look_at_a_heartbeat_survives_the_holders_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = take_claim(tmp_path)
+    assert held is not None
+    remote = replace(held.claim, number=2, host="elsewhere", token="other")
+    (tmp_path / "000002.json").write_bytes(msgspec.json.encode(remote))
+    fstat = os.fstat
+
+    def swept_before(descriptor: int) -> os.stat_result:
+        sweep(tmp_path)
+        return fstat(descriptor)
+
+    monkeypatch.setattr("os.fstat", swept_before)
+    assert is_alive(tmp_path, remote)
+    assert not list(tmp_path.glob(".probe-*"))
+    held.release()
+
+
+def test_a_holder_in_another_container_of_this_host_is_judged_by_its_heartbeat(
+    tmp_path: Path,
+) -> None:
+    held = take_claim(tmp_path)
+    assert held is not None
+    assert held.claim.namespace == pid_namespace()
+    elsewhere = replace(held.claim, namespace="pid:[1]", pid=2**22 + 1)
+    assert is_alive(tmp_path, elsewhere)
+    assert not is_alive(tmp_path, replace(elsewhere, namespace=""))
+    held.release()

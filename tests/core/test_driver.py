@@ -15,8 +15,8 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from ptb_core import driver
-from ptb_core.catalogue import Catalogue
+from ptb_core import driver, run_watch
+from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.claims import HeldClaim, take_claim
 from ptb_core.driver import (
     Job,
@@ -31,8 +31,8 @@ from ptb_core.errors import PluginError
 from ptb_core.interfaces import CellCommand, Executor, JobHandle, JobStatus, Resources
 from ptb_core.run_folder import Run, RunFolder
 from ptb_core.sandboxing import Limits
-from ptb_core.specs import ExecutorSpec, JsonValue
-from ptb_core.status import CellStatus
+from ptb_core.specs import CellSpec, ExecutorSpec, JsonValue, ModelSpec
+from ptb_core.status import CellStatus, cell_status
 
 from .small_run import BASE, MINE, NULL, finish, small_run
 
@@ -83,7 +83,7 @@ class MemoryExecutor(Executor):
 
 
 class OneExecutor:
-    """The only thing that the driver asks the catalogue for."""
+    """The only things that the driver asks the catalogue for."""
 
     def __init__(self, executor: MemoryExecutor) -> None:
         self._executor = executor
@@ -91,6 +91,9 @@ class OneExecutor:
     def executor(self, name: str) -> MemoryExecutor:
         assert name == "local"
         return self._executor
+
+    def model(self, name: str) -> ModelSpec:
+        return load_catalogue().model(name)
 
 
 class World:
@@ -191,6 +194,22 @@ def test_a_job_that_has_ended_is_asked_no_more(
     monkeypatch.setattr(here.executor, "poll", counted)
     here.drive(at({1: lambda: here.end(BASE, MINE), 4: lambda: here.end(NULL)}))
     assert (asked.count("job-1"), asked.count("job-3")) == (2, 5)
+
+
+def test_a_recorded_cell_is_read_once_however_long_the_run_goes_on(
+    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world()
+    read: list[str] = []
+
+    def counted(folder: RunFolder, cell: CellSpec) -> CellStatus:
+        read.append(cell.id)
+        return cell_status(folder, cell)
+
+    monkeypatch.setattr(run_watch, "cell_status", counted)
+    finish(here.folder, here.run.cell(BASE))
+    here.drive(at({9: lambda: here.end(MINE, NULL)}))
+    assert (read.count(BASE), len(here.rounds)) == (1, 11)
 
 
 def test_a_run_that_is_done_starts_nothing(world: MakeWorld) -> None:
@@ -518,3 +537,26 @@ def test_a_plan_that_cannot_run_here_is_refused_with_every_reason(world: MakeWor
         "the plan 'small' cannot run here; nothing was started:\n"
         "  engine vllm: no GPU\n  judge llm: no key"
     )
+
+
+def test_a_supervisor_killed_while_it_tries_a_failed_cell_again_is_replaced(
+    world: MakeWorld,
+) -> None:
+    here = world()
+
+    def step(number: int) -> None:
+        if number == 1:
+            here.end(BASE, NULL)
+            fail(here, MINE)
+
+    assert not here.drive(step)
+    again = world()
+
+    def die_once(number: int) -> None:
+        if number == 1:
+            again.die(MINE)
+        if number == 3:
+            again.end(MINE)
+
+    assert again.drive(die_once)
+    assert again.executor.submitted == [MINE, MINE]

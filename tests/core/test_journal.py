@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ptb_core.journal import append_event, read_events
+from ptb_core.journal import append_event, last_events, read_events
 
 
 def test_events_come_back_in_order_with_their_facts(tmp_path: Path) -> None:
@@ -84,3 +84,16 @@ def test_appending_keeps_no_file_open(tmp_path: Path) -> None:
     for _ in range(5):
         append_event(tmp_path / "journal.jsonl", "claimed", 1)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_an_attempt_stands_as_its_last_supervisor_says(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    append_event(path, "started", 1, stage="solve", attempt=1)
+    append_event(path, "started", 2, stage="solve", attempt=1)
+    append_event(path, "abandoned", 1, stage="solve", attempt=1)
+    append_event(path, "note", 2, stage="solve", attempt=1)
+    append_event(path, "started", 2, stage="seal", attempt=1)
+    append_event(path, "done", 2, stage="seal", attempt=1)
+    last = last_events(read_events(path))
+    standing = {key: (event.event, event.fence) for key, event in last.items()}
+    assert standing == {("solve", 1): ("started", 2), ("seal", 1): ("done", 2)}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ptb_core.catalogue import load_catalogue
@@ -21,6 +22,7 @@ from ptb_core.sandboxing import SandboxFacts, SealedFile
 from ptb_core.stages.context import (
     Generated,
     Judged,
+    MarkerHead,
     Prepared,
     Recorded,
     Scored,
@@ -104,7 +106,7 @@ def run_folder(tmp_path: Path) -> RunFolder:
 def context(run_folder: RunFolder, cell_id: str) -> StageContext:
     run = run_folder.open()
     folder = run_folder.cell(cell_id)
-    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.attempt("record", 1).mkdir(parents=True, exist_ok=True)
     return StageContext(
         run=run,
         run_folder=run_folder,
@@ -147,6 +149,7 @@ def test_the_lock_says_what_would_repeat_the_cell(run_folder: RunFolder) -> None
         "run_id": here.run.run_id,
         "model_revision": "abc",
         "data": {"test": "r1"},
+        "other_software": {},
         "prompt_sha256": "p" * 64,
         "submission": ["d" * 64 + "  config.json"],
         "submission_notes": ["merged"],
@@ -328,3 +331,40 @@ def test_a_missing_submission_is_explained_by_how_the_agent_ended() -> None:
             "base",
             "absent: no final_model",
         )
+
+
+def test_what_has_a_marker_is_done_though_its_supervisor_died_before_saying_so() -> None:
+    events = (
+        Event(event="started", unix_s=1.0, fence=1, stage="solve", attempt=1),
+        Event(event="failed", unix_s=2.0, fence=1, stage="solve", attempt=1, text="lost"),
+        Event(event="started", unix_s=3.0, fence=1, stage="solve", attempt=2),
+        Event(event="started", unix_s=9.0, fence=2, stage="seal", attempt=1),
+    )
+    head = MarkerHead(
+        stage="solve", attempt=2, fence=1, finished_unix_s=5.0, result=msgspec.Raw(b"{}")
+    )
+    first, second, third = attempts(events, [head])
+    assert (first.outcome, first.reason) == ("failed", "lost")
+    assert (second.outcome, second.ended_unix_s, second.reason) == ("done", 5.0, "")
+    assert third.outcome == "abandoned"
+
+
+def test_the_record_takes_its_attempts_from_journal_and_markers(run_folder: RunFolder) -> None:
+    here = context(run_folder, NULL)
+    append_event(here.folder.journal, "started", 1, stage="prepare", attempt=1)
+    write_marker(here.folder.marker("prepare"), "prepare", PREPARED)
+    write_marker(here.folder.marker("judge"), "judge", CLEAN)
+    here.folder.marker("judge").write_text("damaged", "utf-8")
+    (only,) = make_record(here, NOTHING).attempts
+    assert (only.stage, only.outcome, only.ended_unix_s) == ("prepare", "done", 1.0)
+
+
+def test_the_last_word_on_an_attempt_is_its_last_supervisors() -> None:
+    events = (
+        Event(event="started", unix_s=1.0, fence=1, stage="solve", attempt=1),
+        Event(event="started", unix_s=2.0, fence=2, stage="solve", attempt=1),
+        Event(event="done", unix_s=3.0, fence=2, stage="solve", attempt=1),
+        Event(event="failed", unix_s=4.0, fence=1, stage="solve", attempt=1, text="overtaken"),
+    )
+    (only,) = attempts(events)
+    assert (only.outcome, only.ended_unix_s, only.reason) == ("done", 3.0, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def test_another_plan_or_an_edited_program_is_refused(tmp_path: Path) -> None:
         folder.create(plan(tmp_path, repeats=2), {})
     (tmp_path / "agent.py").write_text("print('edited')", "utf-8")
     edited = load_plan(tmp_path / "plan.json", load_catalogue())
-    with pytest.raises(UsageError, match="restore the plan and its programs"):
+    with pytest.raises(UsageError, match="restore the plan, its programs and plugins"):
         folder.create(edited, {})
 
 
@@ -91,7 +92,7 @@ def test_the_message_about_another_plan_names_both(tmp_path: Path) -> None:
     )
     assert str(caught.value).endswith(
         ") as it stands now; a run keeps its plan: name another folder with --run-dir, or restore "
-        "the plan and its programs"
+        "the plan, its programs and plugins"
     )
 
 
@@ -159,3 +160,53 @@ def test_everything_has_its_place(tmp_path: Path) -> None:
         "cells/c/stages/seal/done.json",
         "cells/c/stages/seal/attempt-001",
     ]
+
+
+def test_a_creation_that_was_killed_does_not_make_the_folder_a_foreign_one(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".run.json.0a1b2c3d.tmp").write_text("{", "utf-8")
+    run = RunFolder(folder).create(plan(tmp_path), {})
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
+    assert RunFolder(folder).open() == run
+
+
+def test_two_command_lines_that_create_one_run_at_once_share_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second looks while the first has a temporary file there, and loses the race."""
+    folder, found = tmp_path / "run", []
+    link = os.link
+
+    def second_wins(source: Path, target: Path) -> None:
+        monkeypatch.setattr("os.link", link)
+        found.append(RunFolder(folder).create(plan(tmp_path), {}))
+        link(source, target)
+
+    monkeypatch.setattr("os.link", second_wins)
+    assert [RunFolder(folder).create(plan(tmp_path), {})] == found
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
+
+
+def test_a_cells_sweep_takes_half_written_files_and_leaves_what_an_agent_made(
+    tmp_path: Path,
+) -> None:
+    cell = CellFolder(tmp_path)
+    workspace = cell.attempt("solve", 1) / "workspace"
+    evidence = cell.attempt("seal", 1) / "evidence" / "workspace"
+    for folder in (workspace, evidence, cell.claims, cell.attempt("generate", 2) / "engine"):
+        folder.mkdir(parents=True)
+    theirs = [workspace / ".mine.tmp", evidence / ".mine.partial"]
+    ours = [
+        cell.path / ".record.json.01234567.tmp",
+        cell.claims / ".000002.json.01234567.tmp",
+        cell.stage("seal") / ".done.json.01234567.tmp",
+        cell.attempt("solve", 1) / ".live.json.01234567.tmp",
+        cell.attempt("generate", 2) / "engine" / ".generation_config.json.01234567.tmp",
+    ]
+    for path in (*theirs, *ours):
+        path.write_text("", "utf-8")
+    (cell.attempt("seal", 1) / ".submission.partial").mkdir()
+    cell.sweep()
+    left = [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+    assert sorted(left) == sorted(theirs)

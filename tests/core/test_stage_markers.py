@@ -107,3 +107,10 @@ def test_a_marker_with_garbled_text_in_its_result_is_damaged(context: StageConte
 def damaged(marker: Path) -> str:
     path = re.escape(str(marker))
     return rf"^{path} is damaged \(.+\); remove it and run the plan again to repeat this stage$"
+
+
+def test_a_cancelled_run_stops_supervisors_that_no_signal_reaches(context: StageContext) -> None:
+    context.raise_if_stopping()
+    context.run_folder.cancelled.touch()
+    with pytest.raises(CellStoppedError, match="was stopped; `ptb run` continues it"):
+        context.raise_if_stopping()

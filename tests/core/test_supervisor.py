@@ -355,14 +355,16 @@ def test_a_stop_between_two_attempts_is_heeded(world: World) -> None:
     assert not world.folder.cell(CELL).record.exists()
 
 
-def test_a_claim_lost_inside_a_stage_abandons_it_and_is_no_failure(world: World) -> None:
+def test_a_claim_lost_inside_a_stage_is_noted_and_leaves_the_attempt_to_the_successor(
+    world: World,
+) -> None:
     def lose(_context: StageContext) -> object:
         raise ClaimLostError("taken")
 
     world.stages(prepare=lose)
     with pytest.raises(ClaimLostError, match="taken"):
         world.go()
-    assert world.events() == [("started", "prepare", 1), ("abandoned", "prepare", 1)]
+    assert world.events() == [("started", "prepare", 1), ("note", "prepare", 1)]
     assert [event.text for event in read_events(world.folder.cell(CELL).journal)] == ["", "taken"]
 
 
@@ -466,3 +468,34 @@ def test_a_supervisor_of_an_unknown_cell_makes_no_folder(world: World) -> None:
     with pytest.raises(UsageError, match="has no cell 'none'"):
         supervisor.supervise(world.folder, "none")
     assert not world.folder.cell("none").path.exists()
+
+
+def test_an_attempt_that_an_overtaken_supervisor_left_is_continued(world: World) -> None:
+    """It says that it leaves after its successor has gone on; the successor then dies."""
+    cell = world.folder.cell(CELL)
+    live_agent(cell.attempt("solve", 1))
+    append_event(cell.journal, "started", 1, stage="solve", attempt=1)
+    append_event(cell.journal, "started", 2, stage="solve", attempt=1)
+    append_event(cell.journal, "abandoned", 1, stage="solve", attempt=1)
+    world.stages(solve=done)
+    world.go()
+    assert world.calls == ["solve-1"]
+
+
+def test_what_breaks_after_a_take_over_is_no_failed_attempt(world: World) -> None:
+    cell = world.folder.cell(CELL)
+    cell.path.mkdir(parents=True)
+    held = take_claim(cell.claims)
+    assert held is not None
+
+    def overtaken(context: StageContext) -> object:
+        held.release()
+        second = take_claim(cell.claims)
+        assert second is not None
+        second.release()
+        return failing(context)
+
+    world.stages(prepare=overtaken)
+    with pytest.raises(ClaimLostError):
+        world.cell_run(held).to_the_end()
+    assert world.events() == [("started", "prepare", 1)]

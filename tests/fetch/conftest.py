@@ -13,7 +13,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-import tenacity
 
 from ptb_core.fetch import FetchContext
 from ptb_core.fetch import download as download_module
@@ -159,7 +158,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture
 def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FetchContext:
     """An empty cache, no mirror, and no waiting between attempts."""
-    monkeypatch.setattr(download_module, "wait_between", tenacity.wait_none())
+    monkeypatch.setattr(download_module, "FIRST_WAIT_S", 0.0)
     for name in ("HF_TOKEN", "PTB_MIRROR", "PTB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))

@@ -32,6 +32,15 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
 
 
+def test_what_a_killed_process_left_half_made_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".b.x1y2").mkdir()
+    (tmp_path / ".b.x1y2" / "model.safetensors").write_text("half")
+    (tmp_path / ".other.x1y2").mkdir()
+    with new_folder(tmp_path / "b") as staging:
+        (staging / "file").write_text("x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.x1y2", "b"]
+
+
 def test_a_digest_is_remembered_until_the_file_changes(tmp_path: Path) -> None:
     path, root = tmp_path / "file", tmp_path / "cache"
     path.write_bytes(b"one")

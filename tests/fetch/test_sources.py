@@ -96,6 +96,9 @@ def test_one_file_of_a_wheel_is_kept_and_the_rest_is_not(
 ) -> None:
     make_wheel(index, "some-data", "1.0", {"some_data/rows.jsonl": CONTENT.decode(), "x.py": ""})
     source = FileSource(wheel="some-data==1.0", path="some_data/rows.jsonl", sha256=SHA256)
+    killed = context.root / "wheels" / "some-data-1.0" / "some_data" / ".wheel.x1y2"
+    killed.mkdir(parents=True)
+    (killed / "half.whl").write_text("what a killed process left", "utf-8")
     found = resolve_source(source, "t-test", context)
     assert found.path.read_bytes() == CONTENT
     assert resolve_source(source, "t-test", replace(context, offline=True)) == found

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ptb_core.evaluation.exchange import TaskScore
 from ptb_core.integrity import Citation, Finding, Verdict
 from ptb_core.plan.expand import Matrix, expand
 from ptb_core.plan.model import Budgets, Plan, SandboxChoice
 from ptb_core.record_store import write_record
 from ptb_core.records import Attempt, Evaluation, Record, Solve
-from ptb_core.run_folder import Run
+from ptb_core.run_head import Run, encode_head
 from ptb_core.sandboxing import SandboxFacts
 from ptb_core.specs import (
     AgentSpec,
@@ -98,7 +96,7 @@ class RunMaker:
         )
         run = Run(run_id=self.run_id, created_unix_s=1.0, plan=plan, plan_id="p", software={})
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "run.json").write_bytes(msgspec.json.encode(run))
+        (self.folder / "run.json").write_bytes(encode_head(run))
         return self.folder
 
     def record(self, cell_id: str, score: float | None = None, **changes: Any) -> Record:

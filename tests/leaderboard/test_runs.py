@@ -15,6 +15,7 @@ from ptb_core.leaderboard import print_leaderboard
 from ptb_core.leaderboard.loading import load_board
 from ptb_core.leaderboard.results import CellResult, Row, Section
 from ptb_core.leaderboard.terminal import plain_text
+from ptb_core.records import EarlierRecord
 from ptb_core.specs import ProtocolSpec
 
 Maker = Callable[..., RunMaker]
@@ -538,3 +539,16 @@ def test_a_damaged_head_is_refused(maker: Maker) -> None:
     (run.folder / "run.json").write_text("{")
     with pytest.raises(RecordError, match=r"run.json is damaged"):
         load_board([run.folder])
+
+
+def test_cells_whose_result_is_not_their_first_are_named(maker: Maker) -> None:
+    before = EarlierRecord(
+        made_by="run", created_unix_s=1.0, counts="missing", verdict="inconclusive", score=0.5
+    )
+    run = maker()
+    run.add(ALICE, 0.5, made_by="retry", earlier=(before,))
+    run.add(BOB, 0.25)
+    assert only(run).notes == (
+        f"{run.folder}: 1 cell was judged or evaluated again ({ALICE}); each record lists under "
+        "`earlier` what the cell counted with before",
+    )

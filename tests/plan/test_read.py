@@ -277,3 +277,50 @@ def test_the_paper_plan_is_the_published_matrix() -> None:
     assert plan.protocol.name == "paper-v1"
     assert sum(plan.weights.values()) == pytest.approx(1)
     assert plan.weights_note == "published"
+
+
+def test_wrong_names_are_told_together_with_faults_of_form(plan_file: PlanFile) -> None:
+    path = plan_file(
+        {
+            "tasks": ["errands", 7, "erands"],
+            "agents.0.scaffold": "scrpt",
+            "agents.1.name": "No Kebab",
+            "condition.hours": -1,
+            "engine.name": "transfomers",
+            "judges.0.name": "linage",
+            "sandbox.name": "locl",
+            "weights": {"errand": 1},
+        }
+    )
+    with pytest.raises(InputFileError) as caught:
+        load_plan(path, load_catalogue())
+    assert [fault.path for fault in caught.value.faults] == [
+        "$.tasks[1]",
+        "$.agents[1].name",
+        "$.condition.hours",
+        "$.tasks[2]",
+        "$.agents[0].scaffold",
+        "$.sandbox.name",
+        "$.engine.name",
+        "$.judges[0].name",
+    ]
+    assert "did you mean 'errands'?" in str(caught.value)
+
+
+def test_rules_that_need_two_parts_wait_until_both_have_the_right_form(
+    plan_file: PlanFile,
+) -> None:
+    path = plan_file({"repeats": "many", "condition.gpus": 4, "condition.network": "gateway"})
+    with pytest.raises(InputFileError) as caught:
+        load_plan(path, load_catalogue())
+    assert [fault.path for fault in caught.value.faults] == [
+        "$.repeats",
+        "$.condition.network",
+    ]
+
+
+def test_a_plan_that_is_no_object_has_no_rules_to_break(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text("[]", "utf-8")
+    with pytest.raises(InputFileError) as caught:
+        load_plan(tmp_path / "plan.json", load_catalogue())
+    assert [fault.path for fault in caught.value.faults] == ["$"]

@@ -2,64 +2,39 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
-from ptb_core.catalogue import Catalogue, load_catalogue
-
-
-class Install(Protocol):
-    def __call__(
-        self,
-        name: str,
-        files: Mapping[str, str],
-        entry_points: str,
-        version: str = "1.0",
-    ) -> None: ...
+import ptb_core.catalogue
+from ptb_core.plugins import load_plugins
+from ptb_core.testing.installed import Site, temporary_site
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def installed(tmp_path: Path) -> Iterator[Site]:
     """A site-packages folder that comes first on the path; what is imported from it goes again."""
     folder = tmp_path / "site"
     folder.mkdir()
-    known = set(sys.modules)
-    monkeypatch.syspath_prepend(str(folder))
-    load_catalogue.cache_clear()
-    yield folder
-    load_catalogue.cache_clear()
-    for name in set(sys.modules) - known:
-        if str(folder) in str(getattr(sys.modules[name], "__path__", "")) + str(
-            getattr(sys.modules[name], "__file__", "")
-        ):
-            del sys.modules[name]
+    with temporary_site(folder) as site:
+        yield site
 
 
 @pytest.fixture
-def install(site: Path) -> Install:
+def site(installed: Site) -> Path:
+    return installed.folder
+
+
+@pytest.fixture
+def install(installed: Site) -> Callable[..., None]:
     """Write a distribution's files and metadata into the site folder."""
-
-    def write(name: str, files: Mapping[str, str], entry_points: str, version: str = "1.0") -> None:
-        info = f"{name.replace('-', '_')}-{version}.dist-info"
-        metadata = {
-            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-            f"{info}/entry_points.txt": entry_points,
-        }
-        for path, text in {**files, **metadata}.items():
-            target = site / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, "utf-8")
-        importlib.invalidate_caches()
-
-    return write
+    return installed.install
 
 
-def reasons(catalogue: Catalogue, distribution: str) -> str:
-    """Every reason that the rows of a distribution give, joined."""
-    rows = [row for row in catalogue.rows() if row.distribution == distribution]
-    return "\n".join(row.reason for row in rows)
+@pytest.fixture(autouse=True)
+def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let loading take no time, so that a busy machine adds no note about slow plugins."""
+    frozen = functools.partial(load_plugins, clock=lambda: 0.0)
+    monkeypatch.setattr(ptb_core.catalogue, "load_plugins", frozen)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 import pytest
 
@@ -12,33 +11,7 @@ from ptb_core.catalogue import load_catalogue
 from ptb_core.errors import PluginError
 from ptb_core.fetch import ensure_data
 
-FACTS = "[ptb.v1]\nfacts = my_facts\n"
-
-MODEL: dict[str, Any] = {
-    "name": "tiny",
-    "title": "Tiny",
-    "description": "A model.",
-    "source": {"hub": "someone/tiny"},
-    "family": "tiny",
-    "chat_template": "tiny.jinja",
-    "turn_end_tokens": ["<end>"],
-    "architectures": ["LlamaForCausalLM"],
-    "parameters": 10,
-    "context_tokens": 128,
-}
-
-TASK: dict[str, Any] = {
-    "name": "riddles",
-    "title": "Riddles",
-    "description": "Riddles.",
-    "metric": "accuracy",
-    "n_samples": 3,
-    "max_tokens": 8,
-}
-
-
-def model(**changes: Any) -> str:
-    return json.dumps({**MODEL, **changes})
+from .plugin_code import FACTS, MODEL, TASK, model
 
 
 def test_a_model_is_a_manifest_and_a_template_file_without_any_code(install, site):
@@ -82,48 +55,6 @@ def test_every_fault_of_a_manifest_is_listed_at_once_and_the_others_load(install
     assert '$.parameters: found "many" (a string); expected an integer' in reason
     assert "$.familly: found unknown key 'familly'; expected one of" in reason
     assert "did you mean 'family'?" in reason
-
-
-def test_an_unknown_key_alone_makes_a_manifest_unusable(install):
-    files = {"my_facts/models/tiny.json": model(colour="red"), "my_facts/models/tiny.jinja": ""}
-    install("ptb-facts", files, FACTS)
-    assert "unknown key 'colour'" in load_catalogue().row("model", "tiny").reason
-
-
-def test_a_manifest_named_otherwise_than_its_component_is_refused(install):
-    files = {"my_facts/models/small.json": model(), "my_facts/models/tiny.jinja": ""}
-    install("ptb-facts", files, FACTS)
-    assert "$.name: found 'tiny'; expected 'small', the manifest's file name" in (
-        load_catalogue().row("model", "tiny").reason
-    )
-
-
-def test_a_missing_template_file_is_named_with_its_whole_path(install, site):
-    install("ptb-facts", {"my_facts/models/tiny.json": model()}, FACTS)
-    template = site / "my_facts" / "models" / "tiny.jinja"
-    assert f"found {template}, which does not exist; expected a Jinja file" in (
-        load_catalogue().row("model", "tiny").reason
-    )
-
-
-def test_a_manifest_that_is_no_json_says_where(install):
-    install("ptb-facts", {"my_facts/tasks/riddles.json": '{"name": "riddles",}'}, FACTS)
-    reason = load_catalogue().row("task", "riddles").reason
-    assert "riddles.json: 1 fault" in reason
-    assert "no JSON at line 1, column" in reason
-    assert "expected no comma after the last value" in reason
-
-
-def test_manifests_of_a_kind_that_needs_code_are_noted_as_ignored(install):
-    files = {
-        "my_facts/tasks/riddles.json": json.dumps(TASK),
-        "my_facts/scaffolds/robot.json": "{}",
-    }
-    install("ptb-facts", files, FACTS)
-    assert load_catalogue().notes == (
-        "ptb-facts 1.0 (entry point facts) has JSON files under scaffolds/ that are ignored: a "
-        "scaffold needs code and a hook",
-    )
 
 
 @pytest.mark.parametrize(

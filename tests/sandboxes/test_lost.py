@@ -3,12 +3,16 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from sandbox_running import OpenSession, alive_with, eventually, marked, shell
 
-from ptb_core.api import Command, Sandbox, SandboxLostError, Session
+from ptb_core.api import Command, ProcessHandle, Sandbox, SandboxLostError, Session, SessionHandle
+from ptb_plugins.sandboxes.local import runtime
 from ptb_plugins.sandboxes.local.guard.tree import read
 from ptb_plugins.sandboxes.local.survivors import kill_survivors
 
@@ -130,3 +134,121 @@ def test_survivors_are_known_by_start_time_and_mark_and_nothing_else_is_touched(
     (control / "processes" / "p" / "status.json").write_text(json.dumps({"processes": [[pid, 3]]}))
     assert kill_survivors(control, "a-mark-that-nobody-bears")
     assert bystander.poll(process).state == "running"
+
+
+# When the process that opened it is killed ------------------------------------------------------
+
+OPENER = """
+import os, signal, sys
+from pathlib import Path
+import msgspec
+from ptb_core.api import Command, SandboxRequest
+from ptb_plugins.sandboxes import ptb_register_sandboxes
+(local,) = ptb_register_sandboxes()
+root, isolation, starts = sys.argv[1:]
+request = SandboxRequest(
+    name=Path(root).parent.name, role="solve", root=Path(root), settings={"isolation": isolation}
+)
+session = local.open(request)
+commands = [session.start(Command(argv=("sleep", "60"))) for _ in range(int(starts))]
+print(msgspec.json.encode((session.handle, commands)).decode(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def opened_and_killed(
+    folder: Path, isolation: str, starts: int
+) -> tuple[SessionHandle, list[ProcessHandle]]:
+    """Return the session of a process that opened it, started commands in it and was killed."""
+    argv = [sys.executable, "-c", OPENER, str(folder / "root"), isolation, str(starts)]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, check=False)
+    assert done.returncode == -signal.SIGKILL
+    return msgspec.json.decode(done.stdout, type=tuple[SessionHandle, list[ProcessHandle]])
+
+
+def test_a_session_in_which_nothing_was_started_ends_with_its_opener(
+    sandbox: Sandbox, isolation: str, tmp_path: Path
+) -> None:
+    handle, _ = opened_and_killed(tmp_path, isolation, starts=0)
+    eventually(lambda: sandbox.attach(handle).status().state == "killed")
+    eventually(lambda: alive_with(f"PTB_SESSION={tmp_path.name}:") == [])
+    session = sandbox.attach(handle)
+    assert session.processes() == ()
+    session.close()
+
+
+def test_whoever_attaches_finds_the_commands_that_a_killed_opener_had_started(
+    sandbox: Sandbox, isolation: str, tmp_path: Path
+) -> None:
+    handle, started = opened_and_killed(tmp_path, isolation, starts=2)
+    session = sandbox.attach(handle)
+    assert session.status().state == "running"
+    assert session.processes() == tuple(started)
+    session.close()
+    assert alive_with(f"PTB_SESSION={tmp_path.name}:") == []
+
+
+def test_the_next_session_removes_the_folder_of_one_that_nobody_will_close(
+    open_session: OpenSession, sandbox: Sandbox, isolation: str, tmp_path: Path
+) -> None:
+    handle, _ = opened_and_killed(tmp_path, isolation, starts=0)
+    folder = sandbox.attach(handle).socket("s")[0].parent.parent
+    eventually(lambda: sandbox.attach(handle).status().state == "killed")
+    assert folder.is_dir()
+    open_session()
+    assert not folder.exists()
+
+
+def test_folders_of_processes_that_cannot_be_seen_from_here_are_left_alone(
+    open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another container with the same /tmp its opener and guardian seem not to exist."""
+    session = open_session()
+    head = session.socket("s")[0].parent.parent / "session.json"
+    content = json.loads(head.read_bytes())
+    content["opener"] |= {"pid": 2**22 + 1, "namespace": "pid:[1]"}
+    content["control"] = "/nowhere/control"
+    head.write_text(json.dumps(content), "utf-8")
+    open_session().close()
+    assert head.exists()
+    content["opener"]["namespace"] = runtime.identity()["namespace"]
+    head.write_text(json.dumps(content), "utf-8")
+    open_session()
+    assert not head.exists()
+
+
+def test_a_live_session_whose_opener_was_killed_keeps_its_folder(
+    open_session: OpenSession, sandbox: Sandbox, isolation: str, tmp_path: Path
+) -> None:
+    handle, _ = opened_and_killed(tmp_path, isolation, starts=1)
+    open_session().close()
+    session = sandbox.attach(handle)
+    assert session.status().state == "running"
+    assert session.socket("s")[0].parent.is_dir()
+    session.close()
+
+
+def test_a_folder_that_was_half_made_or_half_removed_is_removed(open_session: OpenSession) -> None:
+    session = open_session()
+    base = session.socket("s")[0].parent.parent.parent
+    for name, content in (("no-head", None), ("empty-head", "")):
+        (base / f"test-{name}").mkdir()
+        if content is not None:
+            (base / f"test-{name}" / "session.json").write_text(content, "utf-8")
+    open_session().close()
+    assert not list(base.glob("test-*"))
+
+
+def test_attaching_to_a_lost_session_removes_what_it_left(
+    open_session: OpenSession, sandbox: Sandbox
+) -> None:
+    session = open_session()
+    busy(session, "attached")
+    control = Path(str(session.handle.data["control"]))
+    (control / ".state.json.1.tmp").write_text("{", "utf-8")
+    strike(session)
+    with pytest.raises(SandboxLostError, match="is lost"):
+        sandbox.attach(session.handle)
+    assert alive_with(marked("attached")) == []
+    assert not session.socket("s")[0].parent.parent.exists()
+    assert not (control / ".state.json.1.tmp").exists()

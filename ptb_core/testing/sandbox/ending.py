@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 import unittest
+from collections.abc import Callable
 
 import msgspec
 
@@ -16,14 +17,14 @@ from ptb_core.sandboxing import Command, ProcessHandle, SealedFile, SessionHandl
 from ptb_core.testing.elsewhere import Attaching, Opened, Opening, blueprint_of, do_elsewhere
 from ptb_core.testing.expectation import expect, expect_error
 from ptb_core.testing.material import python_command
-from ptb_core.testing.sandbox.sessions import SandboxChecks, eventually, refused
+from ptb_core.testing.sandbox.sessions import SandboxChecks, refused
 
 DETACHED = """
 import os, sys, time
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        open("detached", "w").close()
+        open("detached-" + os.environ.get("PTB_CHECK_MARK", ""), "w").close()
         time.sleep(60)
     os._exit(0)
 os.wait()
@@ -43,15 +44,17 @@ time.sleep(60)
 """
 
 WRITERS = """
-import itertools, os, time
+import os, time
 os.makedirs("final_model", exist_ok=True)
 for number in range(3):
     if os.fork() == 0:
         os.setsid()
-        for count in itertools.count():
-            with open(f"final_model/part-{number}", "w") as file:
-                file.write(str(count) * 1000)
+        with open(f"final_model/part-{number}", "ab", buffering=0) as file:
+            file.write(b"begun")
             open(f"started-{number}", "w").close()
+            while True:
+                file.write(b".")
+                time.sleep(0.0005)
 time.sleep(60)
 """
 
@@ -74,14 +77,23 @@ _SUBMISSION = ("final_model",)
 
 
 class EndingChecks(SandboxChecks):
-    """What ends commands and sessions ends all of them."""
+    """What ends commands and sessions ends all of them.
+
+    Attributes:
+        deadline_s: Seconds from a session's opening to its deadline, where one is checked; long
+            enough for a few commands to start.
+    """
+
+    deadline_s: float = 2.0
 
     # One command --------------------------------------------------------------------------
 
     def test_a_time_out_kills_the_command(self) -> None:
         """A command over its ``timeout_s`` is killed, reason ``timeout``."""
-        session = self.open()
-        status = session.wait(session.start(Command(argv=("sleep", "60"), timeout_s=0.3)), 30)
+        session = self.shared()
+        status = session.wait(
+            session.start(Command(argv=("sleep", "60"), timeout_s=0.3)), self.patience_s
+        )
         found = (status.state, status.exit_code, status.reason)
         expect(
             found == ("exited", -signal.SIGKILL, "timeout"),
@@ -90,19 +102,22 @@ class EndingChecks(SandboxChecks):
 
     def test_a_time_out_kills_detached_children_too(self) -> None:
         """A daemon, forked twice in a session of its own, dies with its command's time-out."""
-        session = self.open()
+        session = self.shared()
         self.skip_unless_seen(session)
         process = self.start_marked(session, python_command(DETACHED, "60", timeout_s=0.7))
-        session.wait(process, 30)
-        expect(self.has(session, "detached"), "a daemon must have 0.7 s to start; it had not")
+        session.wait(process, self.patience_s)
+        expect(
+            self.has(session, f"detached-{self.mark}"),
+            "a daemon must have 0.7 s to start; it had not",
+        )
         self.expect_none_living("a command's time-out")
 
     def test_a_time_out_kills_what_ignores_signals(self) -> None:
         """Processes that ignore every signal they can die of a time-out all the same."""
-        session = self.open()
+        session = self.shared()
         self.skip_unless_seen(session)
         process = self.start_marked(session, python_command(DEAF, timeout_s=0.7))
-        status = session.wait(process, 30)
+        status = session.wait(process, self.patience_s)
         expect(
             status.reason == "timeout",
             f"a deaf command over its timeout_s must end so; it is {status.state}, "
@@ -112,24 +127,24 @@ class EndingChecks(SandboxChecks):
 
     def test_a_time_out_kills_what_has_stopped_itself(self) -> None:
         """A command that sends itself SIGSTOP is ended by its time-out."""
-        session = self.open()
+        session = self.shared()
         command = Command(argv=("sh", "-c", "kill -STOP $$"), timeout_s=0.3)
-        found = session.wait(session.start(command), 30).reason
+        found = session.wait(session.start(command), self.patience_s).reason
         expect(found == "timeout", f"a stopped command must end by time-out; reason is {found!r}")
 
     def test_a_time_out_ends_no_other_command(self) -> None:
         """The session and its other commands go on."""
-        session = self.open()
+        session = self.shared()
         bystander = session.start(Command(argv=("sleep", "60")))
-        session.wait(session.start(Command(argv=("sleep", "60"), timeout_s=0.3)), 30)
+        session.wait(session.start(Command(argv=("sleep", "60"), timeout_s=0.3)), self.patience_s)
         found = session.poll(bystander).state
         expect(found == "running", f"a time-out must end its own command only; another is {found}")
 
     def test_a_command_has_exited_when_only_its_detached_children_live(self) -> None:
         """What a command left running does not keep it from having exited."""
-        session = self.open()
+        session = self.shared()
         process = self.start_marked(session, python_command(DETACHED, "0"))
-        status = session.wait(process, 30)
+        status = session.wait(process, self.patience_s)
         found = (status.state, status.exit_code, status.reason)
         expect(
             found == ("exited", 0, "exit"),
@@ -138,9 +153,9 @@ class EndingChecks(SandboxChecks):
 
     def test_stop_kills_what_an_ended_command_left_running(self) -> None:
         """stop() of a command that has exited kills its detached children."""
-        session = self.open()
+        session = self.shared()
         process = self.start_marked(session, python_command(DETACHED, "0"))
-        session.wait(process, 30)
+        session.wait(process, self.patience_s)
         self.await_living(1)
         session.stop(process)
         self.expect_none_living("stop()")
@@ -149,7 +164,7 @@ class EndingChecks(SandboxChecks):
 
     def test_stop_kills_the_whole_tree(self) -> None:
         """stop() kills command and detached children, reason ``killed``."""
-        session = self.open()
+        session = self.shared()
         process = self.start_marked(session, python_command(DEAF))
         self.await_living(2)
         session.stop(process)
@@ -163,7 +178,7 @@ class EndingChecks(SandboxChecks):
 
     def test_stop_ends_one_command_and_no_other(self) -> None:
         """stop() touches the processes of its own command only."""
-        session = self.open()
+        session = self.shared()
         victim = session.start(python_command(DETACHED, "60"))
         self.start_marked(session, python_command(DETACHED, "60"))
         self.await_living(2)
@@ -173,7 +188,7 @@ class EndingChecks(SandboxChecks):
 
     def test_stop_is_idempotent(self) -> None:
         """Stopping again changes nothing."""
-        session = self.open()
+        session = self.shared()
         process = session.start(Command(argv=("sleep", "60")))
         session.stop(process)
         first = session.poll(process)
@@ -185,9 +200,10 @@ class EndingChecks(SandboxChecks):
     def test_nothing_changes_after_a_freeze(self) -> None:
         """After freeze() no process inside writes, detached ones included."""
         session = self._writing()
+        pace_s = self._pace(lambda: self._parts(session))
         session.freeze()
         before = self._parts(session)
-        time.sleep(0.1)
+        time.sleep(pace_s)
         expect(self._parts(session) == before, "after freeze() no file may change; some did")
 
     def test_a_freeze_hashes_what_is_sealed(self) -> None:
@@ -258,11 +274,15 @@ class EndingChecks(SandboxChecks):
         self.start_marked(session, python_command(STORM))
         chains = [f"chain-{number}" for number in range(8)]
         self.await_files(session, "storm", *chains)
+
+        def written() -> list[bytes]:
+            return [self.fetch(session, chain) for chain in chains]
+
+        pace_s = self._pace(written)
         session.freeze()
-        before = [self.fetch(session, chain) for chain in chains]
-        time.sleep(0.1)
-        after = [self.fetch(session, chain) for chain in chains]
-        expect(after == before, "a frozen fork storm must write nothing; it did")
+        before = written()
+        time.sleep(pace_s)
+        expect(written() == before, "a frozen fork storm must write nothing; it did")
         session.kill()
         self.expect_none_living("kill() of a frozen fork storm")
 
@@ -351,10 +371,10 @@ class EndingChecks(SandboxChecks):
 
     def test_a_deadline_holds_without_any_supervisor(self) -> None:
         """With the opener dead the guardian freezes, seals and kills at the deadline."""
-        handle, process = self._abandoned(seconds=2.0)
+        handle, process = self._abandoned(seconds=self.deadline_s)
         session = self.component.attach(handle)
         self.after.callback(session.close)
-        eventually(
+        self.eventually(
             lambda: session.status().state == "killed",
             "a session whose supervisor is dead must be killed at its deadline",
         )
@@ -373,23 +393,23 @@ class EndingChecks(SandboxChecks):
 
     def test_a_deadline_ends_what_ignores_or_stops_everything(self) -> None:
         """Deaf and stopped processes end at the deadline, reason ``deadline``."""
-        session = self.open(deadline_unix_s=time.time() + 2.0)
+        session = self.open(deadline_unix_s=time.time() + self.deadline_s)
         deaf = self.start_marked(session, python_command(DEAF))
         stopped = self.start_marked(session, Command(argv=("sh", "-c", "kill -STOP $$")))
         for process in (deaf, stopped):
-            found = session.wait(process, 30).reason
+            found = session.wait(process, self.patience_s).reason
             expect(found == "deadline", f"a command at the deadline must end so; it is {found!r}")
-        eventually(
+        self.eventually(
             lambda: session.status().state == "killed", "a session must be killed at its deadline"
         )
         self.expect_none_living("the deadline")
 
     def test_a_deadline_kills_a_frozen_session_and_keeps_its_seal(self) -> None:
         """The deadline holds for a frozen session too."""
-        session = self.open(deadline_unix_s=time.time() + 2.0, seal=("file",))
+        session = self.open(deadline_unix_s=time.time() + self.deadline_s, seal=("file",))
         self.shell(session, "printf x > file")
         frozen = session.freeze()
-        eventually(
+        self.eventually(
             lambda: session.status().state == "killed", "a frozen session must end at its deadline"
         )
         found = session.status()
@@ -415,7 +435,7 @@ class EndingChecks(SandboxChecks):
 
     def test_its_handle_is_json(self) -> None:
         """A session's handle, written as JSON and read again, is the same."""
-        handle = self.open().handle
+        handle = self.shared().handle
         again = msgspec.json.decode(msgspec.json.encode(handle), type=type(handle))
         expect(
             again == handle, f"the handle must survive JSON; {handle!r:.100} became {again!r:.100}"
@@ -428,7 +448,7 @@ class EndingChecks(SandboxChecks):
 
     def test_another_process_attaches_and_drives_the_session(self) -> None:
         """A session can be used from its handle alone, in another process."""
-        session = self.open()
+        session = self.shared()
         command = Command(argv=("sh", "-c", "echo from afar; exit 9"))
         facts = Attaching(
             sandbox=blueprint_of(self._component, "sandbox"),
@@ -473,9 +493,11 @@ class EndingChecks(SandboxChecks):
         self.await_living(2)
         self.lose(session)
         expect_error(
-            SandboxLostError, "wait() in a lost session", lambda: session.wait(process, 20)
+            SandboxLostError,
+            "wait() in a lost session",
+            lambda: session.wait(process, self.patience_s),
         )
-        eventually(lambda: self.living() == 0, "what ran in a lost session must be stopped")
+        self.eventually(lambda: self.living() == 0, "what ran in a lost session must be stopped")
         expect_error(
             SandboxLostError,
             "attach() to a lost session",
@@ -515,6 +537,17 @@ class EndingChecks(SandboxChecks):
         self.start_marked(session, python_command(WRITERS))
         self.await_files(session, "started-0", "started-1", "started-2")
         return session
+
+    def _pace(self, look: Callable[[], object]) -> float:
+        """Return how long one must look at what is being written to be sure to see a change."""
+        began = time.monotonic()
+        for _ in range(3):
+            first = look()
+            self.eventually(
+                lambda first=first: look() != first,  # type: ignore[misc]
+                "processes that write all the time must change their files",
+            )
+        return max(0.05, 2 * (time.monotonic() - began))
 
     def _parts(self, session: Session) -> list[bytes]:
         return [self.fetch(session, f"final_model/part-{number}") for number in range(3)]

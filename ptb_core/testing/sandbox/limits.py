@@ -29,7 +29,7 @@ class LimitChecks(SandboxChecks):
         session = self._limited("memory_gib", Limits(memory_gib=0.1))
         modest = session.start(Command(argv=("sleep", "60")))
         hog = self.start_marked(session, python_command(HOG))
-        status = session.wait(hog, 60)
+        status = session.wait(hog, self.patience_s)
         expect(
             (status.state, status.reason) == ("exited", "out-of-memory"),
             "a command over the memory limit must end with reason 'out-of-memory'; it is "
@@ -45,7 +45,7 @@ class LimitChecks(SandboxChecks):
         session = self._limited("processes", Limits(processes=20))
         script = "for i in $(seq 60); do sleep 60 & done; wait"
         process = self.start_marked(session, Command(argv=("sh", "-c", script), timeout_s=20))
-        status = session.wait(process, 60)
+        status = session.wait(process, self.patience_s)
         expect(
             status.state == "exited" and self.living() <= 20,
             f"over the limit of 20 processes a command must end; it is {status.state} with "
@@ -70,7 +70,7 @@ class LimitChecks(SandboxChecks):
         session = self._limited("disk_gib", Limits(disk_gib=0.01))
         script = 'head -c 20000000 /dev/urandom > "$TMPDIR/big" && sleep 60'
         process = session.start(Command(argv=("sh", "-c", script)))
-        status = session.wait(process, 60)
+        status = session.wait(process, self.patience_s)
         expect(
             status.state == "exited" and status.exit_code != 0,
             f"over the disk limit a command must fail; it is {status.state}, exit code "

@@ -16,7 +16,7 @@ from ptb_core.sandboxing import Limits, Mount, SandboxFacts
 from ptb_core.specs import Condition
 from ptb_core.testing.expectation import expect, expect_error
 from ptb_core.testing.material import python_command
-from ptb_core.testing.sandbox.sessions import SandboxChecks, eventually
+from ptb_core.testing.sandbox.sessions import SandboxChecks
 
 SOCKET_BYTES = 100
 """Longest host path of a socket; ``sockaddr_un`` holds 108 bytes."""
@@ -63,7 +63,7 @@ class SeparationChecks(SandboxChecks):
 
     def test_its_facts_say_what_separates(self) -> None:
         """facts() names the isolation and describes it in a sentence."""
-        facts: object = self.open().facts()
+        facts: object = self.shared().facts()
         expect(
             isinstance(facts, SandboxFacts), f"facts() must return SandboxFacts, not {facts!r:.80}"
         )
@@ -112,7 +112,7 @@ class SeparationChecks(SandboxChecks):
 
     def test_an_unknown_name_is_a_key_error(self) -> None:
         """inside() of a name that is no place raises KeyError."""
-        session = self.open()
+        session = self.shared()
         expect_error(KeyError, "inside() of an unknown name", lambda: session.inside("no-such"))
 
     def test_a_writable_mount_is_written(self) -> None:
@@ -227,7 +227,7 @@ class SeparationChecks(SandboxChecks):
         self.skip_unless_apart(first)
         first.start(python_command("import time; time.sleep(60)", self.mark))
         script = "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"
-        eventually(
+        self.eventually(
             lambda: self.mark.encode() in self.shell(first, script).stdout,
             "a session must see its own processes",
         )
@@ -254,7 +254,7 @@ class SeparationChecks(SandboxChecks):
         """One command reaches another's server on 127.0.0.1: the gateway's relay needs it."""
         session = self.open(network="none")
         relay = session.start(python_command(_RELAY))
-        eventually(lambda: session.logs(relay), "a command must be able to listen on loopback")
+        self.eventually(lambda: session.logs(relay), "a command must be able to listen on loopback")
         port = session.logs(relay).decode().strip()
         found = self.run(session, python_command(_ASK, port)).stdout
         expect(found == b"relayed\n", f"commands must reach each other's loopback; got {found!r}")
@@ -286,19 +286,21 @@ class SeparationChecks(SandboxChecks):
 
     def test_a_socket_bound_inside_is_reached_from_the_host(self) -> None:
         """A server inside answers on the host's side of its socket: engines are reached so."""
-        session = self.open()
+        session = self.shared()
         host, inside = session.socket("inside.sock")
         session.start(python_command(_BIND, inside))
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(20)
-            eventually(lambda: _connects(client, host), "a socket bound inside must be reachable")
+            self.eventually(
+                lambda: _connects(client, host), "a socket bound inside must be reachable"
+            )
             client.sendall(b"hello inside")
             found = client.recv(100)
         expect(found == b"HELLO INSIDE", f"a server inside must answer; got {found!r}")
 
     def test_a_socket_bound_on_the_host_is_reached_from_inside(self) -> None:
         """A server on the host answers inside: the gateway is reached so."""
-        session = self.open()
+        session = self.shared()
         host, inside = session.socket("host.sock")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(host))

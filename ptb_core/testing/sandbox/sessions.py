@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import signal
+import tempfile
 import time
 import unittest
 from collections.abc import Callable, Mapping
@@ -14,12 +15,9 @@ from ptb_core.errors import SandboxError
 from ptb_core.interfaces import Sandbox, Session
 from ptb_core.sandboxing import Command, ProcessHandle, ProcessStatus, SandboxRequest
 from ptb_core.specs import JsonValue
-from ptb_core.testing.component import ComponentConformance
+from ptb_core.testing.component import ComponentConformance, remove_tree
 from ptb_core.testing.expectation import expect
 from ptb_core.testing.watching import marked_processes
-
-PATIENCE_S = 20.0
-"""How long a check waits for what must come; far more than any sandbox needs."""
 
 
 class Finished:
@@ -31,7 +29,7 @@ class Finished:
         stderr: What it wrote there, as text.
     """
 
-    def __init__(self, session: Session, command: Command, timeout_s: float = 60) -> None:
+    def __init__(self, session: Session, command: Command, timeout_s: float) -> None:
         process = session.start(command)
         self.status: ProcessStatus = session.wait(process, timeout_s)
         what = " ".join(command.argv)[:80]
@@ -49,12 +47,16 @@ class SandboxChecks(ComponentConformance[Sandbox]):
     Attributes:
         settings: What a plan would set for this sandbox.
         image: Image reference, for sandboxes that need one.
+        patience_s: How long a check waits for what must come; far more than any sandbox needs.
     """
 
     kind = "sandbox"
     settings: Mapping[str, JsonValue] = {}
     image: str | None = None
+    patience_s: float = 30.0
     limit_s: ClassVar[float] = 180
+    _session: ClassVar[Session | None] = None
+    _folder: ClassVar[Path | None] = None
 
     def setup_method(self) -> None:
         """Make the sandbox, a folder, and a mark that no other check uses."""
@@ -74,6 +76,24 @@ class SandboxChecks(ComponentConformance[Sandbox]):
         }
         return SandboxRequest(**(given | fields))
 
+    @classmethod
+    def teardown_class(cls) -> None:
+        """Close the session that checks shared."""
+        if cls._session is not None:
+            cls._session.close()
+        if cls._folder is not None:
+            remove_tree(cls._folder)
+        cls._session = cls._folder = None
+
+    def shared(self) -> Session:
+        """Return a session that checks share which neither end it nor care what others left."""
+        cls = type(self)
+        if cls._session is None or cls._session.status().state != "running":
+            cls.teardown_class()
+            cls._folder = Path(tempfile.mkdtemp(prefix="ptb-check-sandbox-")).resolve()
+            cls._session = self.component.open(self.request(root=cls._folder / "root"))
+        return cls._session
+
     def open(self, **fields: JsonValue) -> Session:
         """Open a session that is closed after the check; fields are those of a request."""
         session = self.component.open(self.request(**fields))
@@ -82,11 +102,11 @@ class SandboxChecks(ComponentConformance[Sandbox]):
 
     def shell(self, session: Session, script: str, **fields: JsonValue) -> Finished:
         """Run a shell script to its end."""
-        return Finished(session, Command(argv=("sh", "-c", script), **fields))
+        return Finished(session, Command(argv=("sh", "-c", script), **fields), self.patience_s)
 
     def run(self, session: Session, command: Command) -> Finished:
         """Run a command to its end."""
-        return Finished(session, command)
+        return Finished(session, command, self.patience_s)
 
     def start_marked(self, session: Session, command: Command) -> ProcessHandle:
         """Start a command whose processes carry this check's mark in their environment."""
@@ -112,10 +132,23 @@ class SandboxChecks(ComponentConformance[Sandbox]):
     def await_files(self, session: Session, *paths: str) -> None:
         """Wait until all these files lie in the workspace."""
         for path in paths:
-            eventually(
+            self.eventually(
                 lambda path=path: self.has(session, path),  # type: ignore[misc]
                 f"a command that runs must be able to write {path!r} into the workspace",
             )
+
+    def eventually(self, holds: Callable[[], object], sentence: str) -> None:
+        """Look again and again until something holds.
+
+        Raises:
+            BrokenPromiseError: With ``sentence``, if it does not within :attr:`patience_s`.
+        """
+        give_up = time.monotonic() + self.patience_s
+        while not holds():
+            expect(
+                time.monotonic() < give_up, f"{sentence}; it did not within {self.patience_s:g} s"
+            )
+            time.sleep(0.005)
 
     def living(self) -> int:
         """Count the processes that carry this check's mark."""
@@ -127,7 +160,7 @@ class SandboxChecks(ComponentConformance[Sandbox]):
         Raises:
             unittest.SkipTest: If this host does not show the sandbox's processes.
         """
-        give_up = time.monotonic() + PATIENCE_S
+        give_up = time.monotonic() + self.patience_s
         while self.living() < count:
             if time.monotonic() > give_up:
                 raise unittest.SkipTest("this host does not show the processes of this sandbox")
@@ -155,18 +188,6 @@ class SandboxChecks(ComponentConformance[Sandbox]):
         """Skip where the facts say that nothing is isolated."""
         if not self.is_apart(session):
             raise unittest.SkipTest("its facts say isolation none, so nothing is promised here")
-
-
-def eventually(holds: Callable[[], object], sentence: str, within_s: float = PATIENCE_S) -> None:
-    """Look again and again until something holds.
-
-    Raises:
-        BrokenPromiseError: With ``sentence``, if it does not within that time.
-    """
-    give_up = time.monotonic() + within_s
-    while not holds():
-        expect(time.monotonic() < give_up, f"{sentence}; it did not within {within_s:g} s")
-        time.sleep(0.005)
 
 
 def kill_name(number: int | None) -> str:

@@ -57,10 +57,10 @@ class TransferChecks(SandboxChecks):
             f"{done.stderr[:80]!r}",
         )
 
-    def test_a_folder_put_inside_is_that_folder(self) -> None:
+    def test_a_folder_put_inside_is_that_box(self) -> None:
         """put() of a folder copies all files with their bytes and permissions."""
         session = self.open()
-        folder = self._folder()
+        folder = self._box()
         session.put(folder, "box")
         found = self.run(session, python_command(_DIGESTS)).stdout.decode().splitlines()
         wanted = [
@@ -77,7 +77,7 @@ class TransferChecks(SandboxChecks):
     def test_a_folder_comes_back_as_it_was(self) -> None:
         """get() of a folder gives the same files with the same bytes."""
         session = self.open()
-        folder = self._folder()
+        folder = self._box()
         session.put(folder, "box")
         session.get("box", self.tmp / "back")
         found = _contents(self.tmp / "back")
@@ -186,7 +186,7 @@ class TransferChecks(SandboxChecks):
         path.chmod(0o644)
         return path
 
-    def _folder(self) -> Path:
+    def _box(self) -> Path:
         folder = self.tmp / "folder"
         for number, name in enumerate(("a", "b/c", "b/d/e.bin", "b/d/f.sh")):
             path = folder / name

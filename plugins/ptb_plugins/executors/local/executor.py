@@ -10,21 +10,31 @@ import contextlib
 import os
 import signal
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from ptb_core.api import (
     CellCommand,
     Executor,
+    ExecutorSpec,
     JobHandle,
     JobStatus,
     JsonValue,
     PtbError,
     Resources,
+    boot_id,
     process_start_time,
 )
+
+JobKey: TypeAlias = tuple[int, int]
+"""Process number and start time."""
 
 
 class LocalExecutor(Executor):
     """Starts supervisors as background processes of this host."""
+
+    def __init__(self, spec: ExecutorSpec) -> None:
+        super().__init__(spec)
+        self._exit_codes: dict[JobKey, int] = {}
 
     def submit(
         self, command: CellCommand, resources: Resources, settings: Mapping[str, JsonValue]
@@ -37,20 +47,25 @@ class LocalExecutor(Executor):
             raise PtbError(
                 f"executor local: cannot start the supervisor of {command.cell}: {error}"
             ) from error
-        started = process_start_time(pid)
-        return JobHandle(executor="local", id=str(pid), data={"started": started})
+        data = {"started": process_start_time(pid), "boot": boot_id()}
+        return JobHandle(executor="local", id=str(pid), data=data)
 
     def poll(self, job: JobHandle) -> JobStatus:
         """Say whether the supervisor lives; its exit status is known to its parent only."""
-        pid = int(job.id)
+        pid, started = int(job.id), job.data.get("started")
+        if job.data.get("boot") != boot_id() or started is None:
+            return JobStatus(state="ended")  # of an earlier boot, or of a host that shares the run
+        if process_start_time(pid) == started:
+            return JobStatus(state="running")
+        code = self._exit_code(pid, started)
+        return JobStatus(state="failed" if code else "ended", exit_code=code)
+
+    def _exit_code(self, pid: int, started: int) -> int | None:
         with contextlib.suppress(ChildProcessError):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
-                code = os.waitstatus_to_exitcode(status)
-                return JobStatus(state="ended" if code == 0 else "failed", exit_code=code)
-        if job.data.get("started") is not None and process_start_time(pid) == job.data["started"]:
-            return JobStatus(state="running")
-        return JobStatus(state="ended")
+                self._exit_codes[pid, started] = os.waitstatus_to_exitcode(status)
+        return self._exit_codes.get((pid, started))
 
     def cancel(self, job: JobHandle) -> None:
         """Send SIGTERM: the supervisor ends its sandbox and leaves in order."""

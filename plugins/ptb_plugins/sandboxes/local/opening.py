@@ -40,12 +40,20 @@ from ptb_plugins.sandboxes.local.isolation import (
     bwrap_argv,
     choose_isolation,
 )
-from ptb_plugins.sandboxes.local.runtime import CONTROL_SOCKET, SOCKETS, claim, release
+from ptb_plugins.sandboxes.local.runtime import (
+    CONTROL_SOCKET,
+    SOCKETS,
+    claim,
+    identity,
+    release,
+)
 from ptb_plugins.sandboxes.local.survivors import MARK, kill_survivors
 
 _GUARDIAN = Path(__file__).with_name("guardian.py")
 _OWN_NAMES = ("workspace", "home", "tmp")
-_GIB = 2**30
+_MIB, _GIB = 2**20, 2**30
+OUTPUT_MIB = 256
+"""Bound of each output stream where a request says nothing; as in the manifest."""
 _START_WITHIN_S = 60
 
 
@@ -117,6 +125,8 @@ def _problem(request: SandboxRequest) -> str | None:
         )
     if request.deadline_unix_s is not None and request.deadline_unix_s <= time.time():
         return f"its deadline passed {time.time() - request.deadline_unix_s:.0f} s ago"
+    if _output_mib(request) < 0:
+        return f"its setting output_mib is {_output_mib(request)}; expected 0 or more"
     names = [mount.name for mount in request.mounts]
     for name in names:
         if name in _OWN_NAMES or names.count(name) > 1:
@@ -210,6 +220,7 @@ def _guardian_config(
     limits = request.limits
     return {
         "control": session.control,
+        "opener": identity(),
         "socket": str(Path(session.runtime, CONTROL_SOCKET)),
         "isolation": isolation,
         "workspace": session.workspace,
@@ -223,6 +234,7 @@ def _guardian_config(
             "disk_bytes": _bytes(limits.disk_gib),
         },
         "file_bytes": _bytes(limits.file_gib),
+        "output_bytes": _output_mib(request) * _MIB,
         "disk_folders": [
             session.workspace,
             session.inside["home"],
@@ -230,6 +242,10 @@ def _guardian_config(
             str(Path(session.control, "processes")),
         ],
     }
+
+
+def _output_mib(request: SandboxRequest) -> int:
+    return int(request.settings.get("output_mib", OUTPUT_MIB))
 
 
 def _view(request: SandboxRequest, session: OpenedSession) -> View:

@@ -16,9 +16,10 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ptb_core.api import SandboxError
-from ptb_plugins.sandboxes.local.guard.files import read_json, write_json
+from ptb_plugins.sandboxes.local.guard.files import read_json, sweep, write_json
 from ptb_plugins.sandboxes.local.guard.tree import is_alive, read
 from ptb_plugins.sandboxes.local.survivors import boot_id, kill_survivors
 
@@ -35,8 +36,9 @@ def claim(name: str, control: Path, mark: str) -> Path:
         SandboxError: If a live session has the name, or the place is not safe.
     """
     with _locked() as base:
+        _sweep_others(base)
         folder = base / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        holder = read_json(folder / "session.json")
+        holder = _read(folder)
         if holder is not None:
             if _holder_lives(holder):
                 raise SandboxError(
@@ -47,16 +49,9 @@ def claim(name: str, control: Path, mark: str) -> Path:
         if folder.exists():
             shutil.rmtree(folder)
         (folder / SOCKETS).mkdir(parents=True, mode=0o700)
-        me = read(os.getpid())
-        assert me is not None
         write_json(
             folder / "session.json",
-            {
-                "name": name,
-                "control": str(control),
-                "mark": mark,
-                "opener": {"pid": me.pid, "start": me.start, "boot_id": boot_id()},
-            },
+            {"name": name, "control": str(control), "mark": mark, "opener": identity()},
         )
         return folder
 
@@ -64,11 +59,37 @@ def claim(name: str, control: Path, mark: str) -> Path:
 def release(folder: Path, mark: str) -> None:
     """Remove a session's folder, unless a later session of the same name owns it."""
     with _locked() as base:
-        holder = read_json(folder / "session.json")
+        holder = _read(folder)
         if holder is not None and holder["mark"] == mark:
             shutil.rmtree(folder)
+        _sweep_others(base)
         with contextlib.suppress(OSError):  # others are still there
             base.rmdir()
+
+
+def identity() -> dict[str, object]:
+    """Return what tells this process from every other, also after a restart of the machine."""
+    me = read(os.getpid())
+    assert me is not None
+    namespace = str(Path("/proc/self/ns/pid").readlink())
+    return {"pid": me.pid, "start": me.start, "boot_id": boot_id(), "namespace": namespace}
+
+
+def end_lost(name: str, control: Path) -> None:
+    """Kill and forget a session whose control folder is gone, such as in a run that was moved.
+
+    Nobody could learn any more what it did, and its guardian could not seal it.
+
+    Args:
+        name: The session's name.
+        control: Where its control folder was; a later session of that name is left alone.
+    """
+    with _locked() as base:
+        folder = base / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        holder = read_json(folder / "session.json")
+        if holder is not None and holder["control"] == str(control):
+            kill_survivors(control, str(holder["mark"]))
+            shutil.rmtree(folder)
 
 
 def guardian_lives(control: Path) -> bool | None:
@@ -107,6 +128,44 @@ def _sweep(holder: dict[str, object]) -> None:
     state = read_json(control / "state.json")
     if state is None or not state["ended"]:
         kill_survivors(control, str(holder["mark"]))
+    sweep(control)
+
+
+def _sweep_others(base: Path) -> None:
+    """Remove what sessions left whose opener and guardian were killed; nobody else will.
+
+    A process that this one cannot see (in another container with the same ``/tmp``) is left
+    alone, and so is a session whose guardian is merely stopped.
+    """
+    for folder in list(base.iterdir()):
+        holder = _read(folder)
+        if holder is None:  # its opener was killed while it held the lock
+            shutil.rmtree(folder, ignore_errors=True)
+        elif _is_abandoned(holder):
+            _sweep(holder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_abandoned(holder: dict[str, Any]) -> bool:
+    opener, here = holder["opener"], identity()
+    if any(opener.get(name) != here[name] for name in ("boot_id", "namespace")):
+        return False
+    if is_alive(opener["pid"], opener["start"]):
+        return False
+    control = Path(holder["control"])
+    state = read_json(control / "state.json")
+    guardian = read_json(control / "guardian.json")
+    if guardian is None or (state is not None and state["ended"]):
+        return True
+    return not is_alive(guardian["pid"], guardian["start"])
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    """Return who holds a folder; None for one that was left half made or half removed."""
+    try:
+        return read_json(folder / "session.json")
+    except ValueError:
+        return None
 
 
 @contextlib.contextmanager

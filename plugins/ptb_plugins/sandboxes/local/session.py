@@ -32,11 +32,12 @@ from ptb_core.api import (
 )
 from ptb_plugins.sandboxes.local import command_files, transfer
 from ptb_plugins.sandboxes.local.channel import GuardianGoneError, ask
-from ptb_plugins.sandboxes.local.guard.files import read_json
+from ptb_plugins.sandboxes.local.guard.files import read_json, sweep
 from ptb_plugins.sandboxes.local.opening import OpenedSession
 from ptb_plugins.sandboxes.local.runtime import (
     CONTROL_SOCKET,
     SOCKETS,
+    end_lost,
     guardian_lives,
     release,
 )
@@ -44,7 +45,9 @@ from ptb_plugins.sandboxes.local.survivors import kill_survivors
 
 _SOCKET_NAME_CHARACTERS = 40
 _SHORTEST_PAUSE_S = 0.002
-_LONGEST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 0.2
+_PAUSE_SHARE = 0.02
+"""Of a command's age: what has run for hours need not be looked at every few milliseconds."""
 
 
 class LocalSession(Session):
@@ -102,6 +105,18 @@ class LocalSession(Session):
         self._ask({"do": "start", "id": identifier, "timeout_s": command.timeout_s})
         return ProcessHandle(session=self._opened.name, id=identifier)
 
+    def processes(self) -> tuple[ProcessHandle, ...]:
+        """Return the commands that the guardian has started, oldest first."""
+        started = []
+        for path in self._processes.glob("*/status.json"):
+            status = read_json(path)
+            if status is not None:
+                started.append((status["started_unix_s"], path.parent.name))
+        return tuple(
+            ProcessHandle(session=self._opened.name, id=identifier)
+            for _, identifier in sorted(started)
+        )
+
     def _write_files(self, command: Command) -> None:
         for path, content in command.files.items():
             transfer.put_bytes(self._workspace, content, path)
@@ -114,14 +129,14 @@ class LocalSession(Session):
         return self._read_status(process)
 
     def wait(self, process: ProcessHandle, timeout_s: float | None = None) -> ProcessStatus:
-        """Wait for a command; looks every 2 ms at first and every 50 ms in the long run."""
+        """Wait for a command; looks every 2 ms at first and 5 times a second in the long run."""
         started = time.monotonic()
         while True:
             status = self.poll(process)
             waited = time.monotonic() - started
             if status.state == "exited" or (timeout_s is not None and waited >= timeout_s):
                 return status
-            pause = min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, waited / 10))
+            pause = _pause_s(status, waited)
             time.sleep(pause if timeout_s is None else min(pause, timeout_s - waited))
 
     def logs(self, process: ProcessHandle, stream: Stream = "stdout", since: int = 0) -> bytes:
@@ -162,6 +177,7 @@ class LocalSession(Session):
         with contextlib.suppress(SandboxLostError):
             self.kill()
         release(self._runtime, self._opened.mark)
+        sweep(self._control)
         _remove_tree(Path(self._opened.tmp))
 
     def put(self, source: Path, target: str) -> None:
@@ -284,12 +300,18 @@ class LocalSession(Session):
             ) from error
 
 
+def _pause_s(status: ProcessStatus, waited_s: float) -> float:
+    """Return how long to wait before the next look at a command that runs."""
+    age_s = time.time() - status.started_unix_s if status.started_unix_s else waited_s
+    return min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, _PAUSE_SHARE * age_s))
+
+
 def attach_session(sandbox: str, handle: SessionHandle) -> LocalSession:
     """Return the session of a handle, live or ended in an orderly way.
 
     Raises:
         SandboxError: If it lives on another host.
-        SandboxLostError: If its guardian is gone.
+        SandboxLostError: If its guardian is gone; what it left is then removed.
     """
     host, here = handle.data["host"], os.uname().nodename
     control = Path(str(handle.data["control"]))
@@ -302,11 +324,18 @@ def attach_session(sandbox: str, handle: SessionHandle) -> LocalSession:
     try:
         opened = msgspec.convert(json.loads((control / "session.json").read_bytes()), OpenedSession)
     except FileNotFoundError:
+        if host == here:
+            end_lost(handle.name, control)
         raise SandboxLostError(
-            f"sandbox local: session {handle.name!r} is lost: its control folder {control} is gone"
+            f"sandbox local: session {handle.name!r} is lost: its control folder {control} is gone,"
+            " as after moving a run folder; what ran inside was killed"
         ) from None
     session = LocalSession(sandbox, opened)
-    session.status()
+    try:
+        session.status()
+    except SandboxLostError:
+        session.close()  # nobody will hold it again
+        raise
     return session
 
 

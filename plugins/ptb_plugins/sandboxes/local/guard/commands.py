@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .files import read_json, write_json
+from .files import is_disk_fault, read_json, write_json
 from .kernel import seconds_since_boot
 from .pump import Pump
 from .tree import Proc, Tree, is_alive, kill_all, read, send, stop_all
@@ -44,18 +44,18 @@ class Running:
         """True while its whole tree hangs below its shepherd."""
         return self.shepherd is not None and is_alive(*self.shepherd.identity)
 
-    def write_status(self, reason: str | None = None) -> None:
-        """Write how the command stands, with all that is needed to find it without us."""
+    def status(self, reason: str | None = None) -> dict[str, Any]:
+        """Return how the command stands, with all that is needed to find it without us."""
         ended = self.exit_code is not None
-        status = {
+        return {
             "state": "exited" if ended else "running",
             "exit_code": self.exit_code,
             "reason": reason,
             "started_unix_s": self.started_unix_s,
             "ended_unix_s": time.time() if ended else None,
+            "omitted_output_bytes": self.stdout.omitted_bytes + self.stderr.omitted_bytes,
             "processes": [list(p.identity) for p in (self.shepherd, self.main) if p is not None],
         }
-        write_json(self.folder / "status.json", status)
 
 
 class Commands:
@@ -66,6 +66,7 @@ class Commands:
         selector: Where output pipes are registered.
         folder: Control folder of all commands.
         file_bytes: Largest file a command may write, or None.
+        output_bytes: What is kept of the beginning of each output stream; None for all of it.
     """
 
     def __init__(
@@ -74,12 +75,15 @@ class Commands:
         selector: selectors.BaseSelector,
         folder: Path,
         file_bytes: int | None,
+        output_bytes: int | None = None,
     ) -> None:
         self._channel = channel
+        self._output_bytes = output_bytes
         self._selector = selector
         self._folder = folder
         self._file_bytes = file_bytes
         self._running: dict[str, Running] = {}
+        self._unsaved: dict[Path, dict[str, Any]] = {}
         self.spawner: Proc | None = None
         self.frozen = False
 
@@ -93,14 +97,14 @@ class Commands:
             folder=folder,
             started_unix_s=time.time(),
             expires_s=None if timeout_s is None else seconds_since_boot() + timeout_s,
-            stdout=Pump(folder / "stdout"),
-            stderr=Pump(folder / "stderr"),
+            stdout=Pump(folder / "stdout", self._output_bytes),
+            stderr=Pump(folder / "stderr", self._output_bytes),
         )
         self._running[identifier] = running
         for pump in (running.stdout, running.stderr):
             self._selector.register(pump, selectors.EVENT_READ, pump)
             pump.registered = True
-        running.write_status()
+        write_json(folder / "status.json", running.status())
         self._hand_over(running)
 
     def _hand_over(self, running: Running) -> None:
@@ -153,7 +157,7 @@ class Commands:
             running.shepherd = read(sender)
         elif (running := self._running.get(message.get("main", ""))) is not None:
             running.main, running.main_inside = read(sender), message["pid"]
-            running.write_status()
+            self._keep(running)
             return running.id
         elif (running := self._running.get(message.get("exit", ""))) is not None:
             self._exited(running, message["code"])
@@ -174,7 +178,31 @@ class Commands:
         running.exit_code = code
         for pump in (running.stdout, running.stderr):
             pump.drain()
-        running.write_status(running.pending or "exit")
+            pump.conclude()
+        self._keep(running, running.pending or "exit")
+
+    # What is known of them, on the disk -----------------------------------------------------
+
+    def _keep(self, running: Running, reason: str | None = None) -> None:
+        """Write how a command stands; on a disk that takes nothing, later."""
+        self._unsaved[running.folder / "status.json"] = running.status(reason)
+        self.save()
+
+    @property
+    def unsaved(self) -> bool:
+        """True while the disk has not taken all that is known."""
+        return bool(self._unsaved)
+
+    def save(self) -> None:
+        """Write what could not be written yet, as far as the disk takes it."""
+        for path, status in list(self._unsaved.items()):
+            try:
+                write_json(path, status)
+            except OSError as error:
+                if not is_disk_fault(error):
+                    raise
+                return
+            del self._unsaved[path]
 
     # Looking ------------------------------------------------------------------------------
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
+"""Errors of a disk that may pass: room is made, the file server comes back."""
+
+
+def is_disk_fault(error: OSError) -> bool:
+    """Tell whether an error is the disk's, so that writing may succeed later."""
+    return error.errno in DISK_FAULTS
 
 
 def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = False) -> None:
@@ -17,7 +26,7 @@ def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = False)
         content: What it shall hold.
         durable: True waits until file and name are on the disk.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         file.write(json.dumps(content).encode())
         if durable:
@@ -35,6 +44,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return content
+
+
+def sweep(control: Path) -> None:
+    """Remove what writers that were killed left in a dead session's control folder."""
+    for pattern in (".*.tmp", "processes/*/.*.tmp"):
+        for path in control.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -22,15 +22,16 @@ from typing import Any
 
 from .commands import Commands
 from .deadline import Deadline
-from .files import write_json
+from .files import is_disk_fault, write_json
 from .kernel import adopt_orphans, go_first, harden
 from .limits import DiskWatch, Excess, Limits, ProcessWatch
 from .pump import Pump
 from .sealing import seal
-from .tree import Tree, kill_all, read, send, stop_all
+from .tree import Tree, is_alive, kill_all, read, send, stop_all
 
 _READY_WITHIN_S = 30.0
 _CLOCK_CHECK_S = 1.0
+_DISK_CHECK_S = 1.0
 _REQUEST_WITHIN_S = 5.0
 
 
@@ -54,6 +55,7 @@ class Guardian:
         self._disk_watch = DiskWatch(limits, config["disk_folders"])
         self._selector = selectors.DefaultSelector()
         self._waiting: dict[str, socket.socket] = {}
+        self._opener: int | None = None
         self._done = False
         self._state: dict[str, Any] = {
             "state": "running",
@@ -84,6 +86,7 @@ class Guardian:
             self._selector,
             self._control / "processes",
             self._config["file_bytes"],
+            self._config["output_bytes"],
         )
         try:
             self._start_inside(theirs)
@@ -95,6 +98,30 @@ class Guardian:
         self._selector.register(channel, selectors.EVENT_READ, self._serve_message)
         self._write_state()
         self._write_identity()
+        self._watch_opener()
+
+    def _watch_opener(self) -> None:
+        """Until a command is started, nobody but the opener can know that this session exists."""
+        opener = self._config["opener"]
+        try:
+            self._opener = os.pidfd_open(opener["pid"])
+        except OSError:
+            self._finish("killed")
+            return
+        if is_alive(opener["pid"], opener["start"]):
+            self._selector.register(self._opener, selectors.EVENT_READ, self._opener_ended)
+        else:
+            self._finish("killed")
+
+    def _opener_ended(self) -> None:
+        if self._opener is not None:
+            self._finish("killed")
+
+    def _forget_opener(self) -> None:
+        if self._opener is not None:
+            self._selector.unregister(self._opener)
+            os.close(self._opener)
+            self._opener = None
 
     def _start_inside(self, theirs: socket.socket) -> None:
         argv = [*self._config["inside_argv"], str(theirs.fileno())]
@@ -147,6 +174,8 @@ class Guardian:
                 key.data()
         if self._done:
             return
+        if self._commands.unsaved:
+            self._commands.save()
         if self._deadline.passed:
             self._end_at_deadline()
         elif not self._commands.frozen:
@@ -158,6 +187,7 @@ class Guardian:
         times = [
             None if remaining is None else min(max(remaining, 0.0), _CLOCK_CHECK_S),
             self._commands.due_in_s(),
+            _DISK_CHECK_S if self._commands.unsaved else None,
         ]
         if not self._commands.frozen:
             if self._process_watch.wanted:
@@ -216,6 +246,7 @@ class Guardian:
         if wanted in ("start", "signal") and self._commands.frozen:
             return "it is frozen"
         if wanted == "start":
+            self._forget_opener()
             self._waiting[identifier] = connection
             self._commands.start(identifier, request["timeout_s"])
         elif wanted == "signal":
@@ -247,7 +278,7 @@ class Guardian:
         self._commands.drain_all()
         self._state["seal"] = seal(self._config["workspace"], self._config["seal"])
         self._state["state"] = "frozen"
-        self._write_state()
+        self._keep_state()
         if not stopped:
             self._finish(reason)
 
@@ -268,7 +299,7 @@ class Guardian:
         self._stop_listening()
         self._state["state"] = "killed"
         self._state["ended"] = True
-        self._write_state()
+        self._keep_state()
         for connection in self._waiting.values():
             _reply(connection, {"ok": False, "error": "it was killed meanwhile"})
         self._done = True
@@ -296,6 +327,24 @@ class Guardian:
             kill_all(below, patience_s=2)
             _reap()
         _reap()
+
+    def _keep_state(self) -> None:
+        """Write the state, waiting for a disk that takes nothing: what was sealed is not lost.
+
+        Nothing inside runs meanwhile, and past the deadline nothing inside is left.
+        """
+        while True:
+            try:
+                self._commands.save()
+                if not self._commands.unsaved:
+                    self._write_state()
+                    return
+            except OSError as error:
+                if not is_disk_fault(error):
+                    raise
+            if self._deadline.passed:
+                self._kill_everything()
+            time.sleep(_DISK_CHECK_S)
 
     def _write_state(self) -> None:
         write_json(self._control / "state.json", self._state, durable=True)

@@ -1,0 +1,83 @@
+"""generate: what it leaves behind when it loses the cell or the disk."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from ptb_core.errors import ClaimLostError
+from ptb_core.run_folder import CellFolder, RunFolder
+from ptb_core.sandboxing import SessionHandle
+from ptb_core.stages import generate as generate_stage
+from ptb_core.stages.context import StageContext
+
+
+class OpenedSession:
+    def __init__(self) -> None:
+        self.handle = SessionHandle(sandbox="local", name="s", data={})
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def context(tmp_path: Path, session: OpenedSession | None = None, **fields: Any) -> StageContext:
+    folder = CellFolder(tmp_path / "cells" / "c")
+    attempt_dir = folder.attempt("generate", 1)
+    attempt_dir.mkdir(parents=True)
+    sandbox = SimpleNamespace(open=lambda request: session)
+    model = SimpleNamespace(chat_template=str(tmp_path / "t.jinja"))
+    plan = SimpleNamespace(sandbox=SimpleNamespace(name="local", image=None, settings={}))
+    made: Any = SimpleNamespace(
+        folder=folder,
+        run_folder=RunFolder(tmp_path),
+        run=SimpleNamespace(run_id="r", plan=plan),
+        cell=SimpleNamespace(id="c", model="m"),
+        catalogue=SimpleNamespace(model=lambda name: model, sandbox=lambda name: sandbox),
+        attempt=1,
+        fence=1,
+        attempt_dir=attempt_dir,
+        stopping=threading.Event(),
+        raise_if_stopping=lambda: None,
+        check_claim=lambda: None,
+        result=lambda stage, kind: SimpleNamespace(base_model=tmp_path),
+        **fields,
+    )
+    return cast(StageContext, made)
+
+
+def test_a_supervisor_that_lost_its_claim_stops_writing_to_the_log(tmp_path: Path) -> None:
+    """Its successor appends to the same log of completions."""
+    here: Any = context(tmp_path)
+
+    def lost() -> None:
+        raise ClaimLostError("taken")
+
+    report = generate_stage._progress(here)
+    report(1, 2)
+    here.check_claim = lost
+    with pytest.raises(ClaimLostError, match="taken"):
+        report(2, 2)
+
+
+def test_a_session_whose_handle_cannot_be_kept_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = OpenedSession()
+    here = context(tmp_path, session)
+    monkeypatch.setattr(generate_stage, "seeded_generation_config", lambda *_: {})
+    write_json = generate_stage.write_json
+
+    def full(path: Path, value: object) -> None:
+        if path.name == "live.json":
+            raise OSError(28, "No space left on device")
+        write_json(path, value)
+
+    monkeypatch.setattr(generate_stage, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        generate_stage._open(here, tmp_path)
+    assert session.closed
