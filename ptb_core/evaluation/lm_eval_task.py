@@ -7,6 +7,7 @@ completions, as for every other task. Scores equal those of lm-eval's own ``hf``
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,7 +91,8 @@ class LmEvalTask(Task):
         """Return every metric of one document under every filter."""
         from ptb_core.evaluation import lm_eval_runtime as runtime
 
-        responses = [_response(completion) for completion in completions]
+        asked = [one for one in sample.input["requests"] for _ in range(sample.input["repeats"])]
+        responses = [_response(*pair) for pair in zip(asked, completions, strict=True)]
         metrics = runtime.sample_metrics(self.spec, sample, responses)
         value = metrics[choose_metric(self.spec.metric, list(metrics))]
         failed = any(completion.finish_reason == "error" for completion in completions)
@@ -172,7 +174,11 @@ def _temperature(settings: Mapping[str, Any]) -> float:
     return temperature
 
 
-def _response(completion: Completion) -> str | tuple[float, bool]:
-    if completion.log_probability is not None:
-        return completion.log_probability, bool(completion.is_greedy)
-    return completion.text or ""
+def _response(arguments: Sequence[Any], completion: Completion) -> str | tuple[float, bool]:
+    """Return what lm-eval expects for a request, whatever the server made of it."""
+    if not isinstance(arguments[1], str):
+        return completion.text or ""
+    found = completion.log_probability
+    if found is None or math.isnan(found):
+        return LEAST_LOG_PROBABILITY, False
+    return found, bool(completion.is_greedy)

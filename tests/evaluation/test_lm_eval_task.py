@@ -210,3 +210,14 @@ def test_a_metric_that_is_not_clear_is_refused(metric: str, found: str) -> None:
     with pytest.raises(DataError, match=f"'{metric}' names {found} of this lm-eval task") as error:
         choose_metric(metric, KEYS)
     assert "exact_match,strict, exact_match,flexible, acc,strict" in str(error.value)
+
+
+def test_a_reply_is_read_by_what_was_asked_whatever_the_server_sent():
+    from ptb_core.evaluation.lm_eval_task import LEAST_LOG_PROBABILITY, _response
+
+    text, likelihood = ("a prompt", {"until": []}), ("context", " continuation")
+    both = Completion(text="words", log_probability=-1.5, is_greedy=True)
+    assert _response(text, both) == "words"
+    assert _response(likelihood, both) == (-1.5, True)
+    for worthless in (Completion(text="words"), Completion(text="", log_probability=float("nan"))):
+        assert _response(likelihood, worthless) == (LEAST_LOG_PROBABILITY, False)

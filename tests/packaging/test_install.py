@@ -30,14 +30,6 @@ def environment(folder: Path) -> Path:
     return folder / "bin"
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, ROOT)
-    (built,) = folder.glob("posttrainbench-*.whl")
-    return built
-
-
 def facts(binaries: Path, away: Path) -> dict[str, object]:
     """What the installed product says of itself, asked from a folder with nothing in it."""
     rows = json.loads(run(binaries / "ptb", "list", "--json", cwd=away))

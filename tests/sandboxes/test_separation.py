@@ -267,3 +267,13 @@ def _connects(client: socket.socket, path: Path) -> bool:
         time.sleep(0.002)
         return False
     return True
+
+
+def test_packages_that_lie_outside_the_interpreters_folder_stay_visible(
+    open_session: OpenSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "elsewhere" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "module.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(str(packages))
+    assert shell(open_session(), f"cat {packages}/module.py").stdout == b"x = 1\n"
