@@ -11,6 +11,7 @@ from unittest import SkipTest
 
 import pytest
 
+from ptb_core.evaluation.exchange import DataDir
 from ptb_core.interfaces import Session
 from ptb_core.testing import (
     EngineConformance,
@@ -32,6 +33,13 @@ class TestErrands(TaskConformance):
 
 class TestGsm8k(TaskConformance):
     name = "gsm8k"
+
+    def data(self) -> DataDir:
+        rows = Path(os.environ.get("PTB_TEST_DATA", "absent")) / "data"
+        files = {name: rows / f"gsm8k-{name}.jsonl.gz" for name in ("test", "train")}
+        if not all(path.is_file() for path in files.values()):
+            raise SkipTest("PTB_TEST_DATA names no folder with the rows of gsm8k")
+        return DataDir(files=files, prompts={"user": "Question: {prompt}\nAnswer it."})
 
 
 class TestTinyQwen3(ModelConformance):
@@ -100,7 +108,6 @@ class TestLocalBare(LocalConformance):
     settings: ClassVar = {"isolation": "none"}
 
 
-@pytest.mark.slow
 class TestLocalBehindBubblewrap(LocalConformance):
     settings: ClassVar = {"isolation": "bwrap"}
 
