@@ -17,9 +17,7 @@ from ptb_core.specs import KINDS, Kind
     "--limit", "limit_s", type=click.FloatRange(min=0.1), metavar="SECONDS",
     help="Time for each check; what takes longer is ended and failed.",
 )  # fmt: skip
-def command(
-    names: tuple[str, ...], kind: Kind | None, as_json: bool, limit_s: float | None
-) -> None:
+def command(names: tuple[str, ...], kind: Kind | None, as_json: bool, limit_s: float | None) -> int:
     """Run the conformance checks of components.
 
     NAME is a component, of any kind, or a distribution, which means all that it brings; without
@@ -43,8 +41,7 @@ def command(
         for outcome in ("ok", "failed", "skipped")
     }
     _print_end(results, counts, as_json)
-    if counts["failed"]:
-        sys.exit(1)
+    return 1 if counts["failed"] else 0
 
 
 def _print_heading(kind: str, name: str, origin: str) -> None:

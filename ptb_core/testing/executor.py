@@ -15,7 +15,7 @@ from ptb_core.interfaces import CellCommand, Executor, JobHandle, JobStatus, Res
 from ptb_core.specs import JsonValue
 from ptb_core.testing.component import ComponentConformance
 from ptb_core.testing.elsewhere import Submission, blueprint_of, do_elsewhere
-from ptb_core.testing.expectation import expect
+from ptb_core.testing.expectation import expect, unraised
 
 _ENDED = ("ended", "failed")
 _STATES = ("queued", "running", *_ENDED)
@@ -99,6 +99,7 @@ class ExecutorConformance(ComponentConformance[Executor]):
         """What a job writes to both streams is in its log."""
         job = self.submit()
         self._end(job)
+        expect(self._log.is_file(), "the log must hold both streams of the job; there is no log")
         text = self._log.read_text("utf-8", "replace")
         expect(
             "started\n" in text and "ended\n" in text,
@@ -129,7 +130,10 @@ class ExecutorConformance(ComponentConformance[Executor]):
         self._await_file("started")
         self.component.cancel(job)
         self._await_state(job, *_ENDED)
-        self.component.cancel(job)
+        unraised(
+            "cancel() of a job that has ended must change nothing",
+            lambda: self.component.cancel(job),
+        )
         found = self._poll(job).state
         expect(found in _ENDED, f"a cancelled job must stay ended; it is {found!r}")
 
@@ -141,7 +145,6 @@ class ExecutorConformance(ComponentConformance[Executor]):
         job = self.submit()
         self._await_file("started")
         self.component.cancel(job)
-        (self.tmp / "ended-in-order").exists()
         self._await_state(job, *_ENDED)
         found = self._poll(other).state
         expect(found == "running", f"cancel() must end its own job only; another is {found!r}")
@@ -182,9 +185,10 @@ class ExecutorConformance(ComponentConformance[Executor]):
         )
         job = msgspec.json.decode(do_elsewhere("submit", facts).result, type=JobHandle)
         self.after.callback(self._clean, job)
-        self._await_file("started")
-        found = self._poll(job).state
-        expect(found == "running", f"a job must outlive its submitter; it is {found!r}")
+        (self.tmp / "end").touch()
+        self._await(
+            (self.tmp / "finished").exists, "a job must outlive its submitter and do its work"
+        )
 
     def test_slots_are_a_number_or_none(self) -> None:
         """slots() says how many cells may be placed at once: at least one, or None."""

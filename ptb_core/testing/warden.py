@@ -38,11 +38,14 @@ from ptb_core.specs import Kind
 from ptb_core.testing.component import SpecConformance
 from ptb_core.testing.expectation import BrokenPromiseError
 
-GRACE_S = 30.0
+GRACE_VARIABLE, GRACE_S = "PTB_CHECK_GRACE_S", 30.0
 """How long a check that was interrupted may take for its clean-up."""
 
-FAREWELL_S = 5.0
+FAREWELL_VARIABLE, FAREWELL_S = "PTB_CHECK_FAREWELL_S", 5.0
 """How long what a component started may take to end by itself after the last check."""
+
+LOADING_S = 60.0
+"""How long a runner may take between two checks, loading the plugin included."""
 
 LEFT_BEHIND = "nothing is left running"
 """Name of the warden's own check."""
@@ -178,6 +181,8 @@ class Warden:
         self._job = job
         self._remaining = list(job.methods)
         self._statuses: dict[int, int] = {}
+        self._grace_s = float(os.environ.get(GRACE_VARIABLE, GRACE_S))
+        self._farewell_s = float(os.environ.get(FAREWELL_VARIABLE, FAREWELL_S))
 
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Yield how every check went, as soon as it is known, and the warden's own at the end."""
@@ -207,6 +212,8 @@ class Warden:
         status = 1
         try:
             os.setsid()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
             base = SUITES[self._job.kind]
@@ -222,7 +229,7 @@ class Warden:
 
     def _follow(self, pid: int, pipe: IO[bytes], log: IO[bytes]) -> Iterator[Outcome]:
         """Yield a runner's outcomes; what it owes when it is gone is a failure of its check."""
-        give_up = time.monotonic() + GRACE_S + 60
+        give_up = time.monotonic() + LOADING_S
         began = time.monotonic()
         current = self._remaining[0]
         limit = 0.0
@@ -244,10 +251,10 @@ class Warden:
                 said = msgspec.json.decode(line)
                 if "started" in said:
                     current, limit, began = said["started"], said["limit_s"], time.monotonic()
-                    give_up = began + limit + GRACE_S
+                    give_up = began + limit + self._grace_s
                     continue
                 self._remaining.remove(said["check"])
-                give_up = time.monotonic() + GRACE_S + 60
+                give_up = time.monotonic() + LOADING_S
                 yield msgspec.convert(said, Outcome)
         if self._remaining:
             self._remaining.remove(current)
@@ -255,7 +262,7 @@ class Warden:
             yield Outcome(check=current, outcome="failed", reason=words, seconds=took)
 
     def _last_words(self, pid: int, log: IO[bytes]) -> str:
-        give_up = time.monotonic() + FAREWELL_S
+        give_up = time.monotonic() + self._farewell_s
         while pid not in self._statuses and time.monotonic() < give_up:
             self._reap()
             time.sleep(_LOOK_EVERY_S / 10)
@@ -268,7 +275,7 @@ class Warden:
     def _farewell(self) -> Outcome:
         """Wait a little for what is still running, then report it."""
         began = time.monotonic()
-        while (left := self._descendants()) and time.monotonic() < began + FAREWELL_S:
+        while (left := self._descendants()) and time.monotonic() < began + self._farewell_s:
             time.sleep(_LOOK_EVERY_S)
             self._reap()
         if not left:
@@ -331,12 +338,20 @@ def _command_line(pid: int) -> str:
     return words.decode("utf-8", "replace").strip()[:80] or f"process {pid}"
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Leave once: the clean-up that follows must not be interrupted by a second signal."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the job on standard input."""
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     sys.path[:] = job.path
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     with (
         contextlib.suppress(KeyboardInterrupt, BrokenPipeError),
         contextlib.closing(Warden(job).outcomes()) as outcomes,

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+from pathlib import Path
 from typing import ClassVar
+from unittest import SkipTest
 
 import pytest
 
+from ptb_core.evaluation.exchange import DataDir
+from ptb_core.interfaces import Session
 from ptb_core.testing import (
     EngineConformance,
+    EvidenceCase,
     ExecutorConformance,
     JudgeConformance,
     ModelConformance,
     SandboxConformance,
     ScaffoldConformance,
     TaskConformance,
+    honest_case,
 )
+from ptb_plugins.sandboxes.local.isolation import bwrap_failure
 
 
 class TestErrands(TaskConformance):
@@ -23,6 +33,13 @@ class TestErrands(TaskConformance):
 
 class TestGsm8k(TaskConformance):
     name = "gsm8k"
+
+    def data(self) -> DataDir:
+        rows = Path(os.environ.get("PTB_TEST_DATA", "absent")) / "data"
+        files = {name: rows / f"gsm8k-{name}.jsonl.gz" for name in ("test", "train")}
+        if not all(path.is_file() for path in files.values()):
+            raise SkipTest("PTB_TEST_DATA names no folder with the rows of gsm8k")
+        return DataDir(files=files, prompts={"user": "Question: {prompt}\nAnswer it."})
 
 
 class TestTinyQwen3(ModelConformance):
@@ -42,13 +59,31 @@ class TestScript(ScaffoldConformance):
 class TestHarness(JudgeConformance):
     name = "harness"
 
+    def flagged_case(self) -> EvidenceCase:
+        case = honest_case(self.tmp / "edited")
+        case.put("evaluate.py", "print('accuracy 1.0')\n")
+        return case
+
 
 class TestLineage(JudgeConformance):
     name = "lineage"
 
+    def flagged_case(self) -> EvidenceCase:
+        case = honest_case(self.tmp / "other")
+        assert case.submission is not None
+        config = case.submission / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_bytes()) | {"num_hidden_layers": 1}))
+        return case
+
 
 class TestTestItems(JudgeConformance):
     name = "test-items"
+
+    def flagged_case(self) -> EvidenceCase:
+        case = honest_case(self.tmp / "contaminated")
+        rows = [json.dumps({"text": item.text}) for item in case.test_items]
+        case.put("data/mine.jsonl", "\n".join(rows))
+        return case
 
 
 class TestLocalExecutor(ExecutorConformance):
@@ -58,8 +93,24 @@ class TestLocalExecutor(ExecutorConformance):
 @pytest.mark.slow
 class TestTransformers(EngineConformance):
     name = "transformers"
+    settings: ClassVar = {"device": "cpu", "threads": 1}
 
 
-class TestLocalBare(SandboxConformance):
+class LocalConformance(SandboxConformance):
     name = "local"
+
+    def lose(self, session: Session) -> None:
+        control = Path(str(session.handle.data["control"]))
+        os.kill(json.loads((control / "guardian.json").read_bytes())["pid"], signal.SIGKILL)
+
+
+class TestLocalBare(LocalConformance):
     settings: ClassVar = {"isolation": "none"}
+
+
+class TestLocalBehindBubblewrap(LocalConformance):
+    settings: ClassVar = {"isolation": "bwrap"}
+
+    def skip_unless_usable(self) -> None:
+        if (failure := bwrap_failure()) is not None:
+            raise SkipTest(failure)

@@ -1,14 +1,11 @@
 """What the inside sees and reaches, as far as the isolation promises it."""
 
-import socket
 import sys
-import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from sandbox_running import OpenSession, Run, eventually, python, shell
+from sandbox_running import OpenSession, Run, shell
 
 from ptb_core.api import Command, Mount, Session
 
@@ -18,22 +15,6 @@ def separated(isolation: str) -> None:
     """Skip where nothing is promised."""
     if isolation == "none":
         pytest.skip("isolation none separates nothing, and its facts say so")
-
-
-def accept_one(path: Path) -> tuple[socket.socket, threading.Thread]:
-    """Answer one connection on a unix socket with what came, in capitals."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    listener.listen()
-
-    def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.sendall(connection.recv(100).upper())
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    return listener, thread
 
 
 def test_the_facts_say_how_little_is_isolated(session: Session, isolation: str) -> None:
@@ -55,38 +36,6 @@ def test_an_open_network_needs_no_enforcement(open_session: OpenSession) -> None
     session = open_session(network="open")
     assert session.facts().network_enforced
     assert shell(session, "cat /etc/resolv.conf >/dev/null").exit_code == 0
-
-
-@pytest.mark.usefixtures("separated")
-def test_without_a_network_there_is_loopback_alone(session: Session) -> None:
-    run = shell(session, "tail -n +3 /proc/net/dev | cut -d: -f1")
-    assert run.stdout.split() == [b"lo"]
-    code = """
-import socket
-listener = socket.create_server(("127.0.0.1", 0))
-socket.create_connection(listener.getsockname()).close()
-try:
-    socket.create_connection(("192.0.2.1", 80), 5)
-except OSError as error:
-    print(error.errno == 101)
-"""
-    assert Run(session, python(code)).stdout == b"True\n"
-
-
-@pytest.mark.usefixtures("separated")
-def test_commands_of_one_session_share_their_loopback(session: Session) -> None:
-    code = """
-import socket
-listener = socket.create_server(("127.0.0.1", 0))
-print(listener.getsockname()[1], flush=True)
-listener.accept()[0].sendall(b"relayed")
-"""
-    relay = session.start(python(code))
-    eventually(lambda: session.logs(relay))
-    port = session.logs(relay).decode().strip()
-    ask = "import socket, sys; "
-    ask += "print(socket.create_connection(('127.0.0.1', int(sys.argv[1]))).recv(9))"
-    assert Run(session, python(ask, port)).stdout == b"b'relayed'\n"
 
 
 @pytest.mark.usefixtures("separated")
@@ -210,63 +159,11 @@ def test_mounts_are_found_by_name_and_written_where_allowed(
         session.inside("nothing")
 
 
-def test_a_socket_bound_inside_is_reached_from_the_host(session: Session) -> None:
-    host, inside = session.socket("from-inside.sock")
-    assert len(str(host).encode()) < 100
-    code = """
-import socket, sys
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(sys.argv[1])
-listener.listen()
-connection, _ = listener.accept()
-connection.sendall(connection.recv(100).upper())
-"""
-    process = session.start(python(code, inside))
-    eventually(host.exists)
-    with socket.socket(socket.AF_UNIX) as client:
-        eventually(lambda: _connects(client, host))
-        client.sendall(b"hello inside")
-        assert client.recv(100) == b"HELLO INSIDE"
-    assert session.wait(process, 10).exit_code == 0
-
-
-def test_a_socket_bound_on_the_host_is_reached_from_inside(session: Session) -> None:
-    host, inside = session.socket("from-host.sock")
-    listener, thread = accept_one(host)
-    code = """
-import socket, sys
-client = socket.socket(socket.AF_UNIX)
-client.connect(sys.argv[1])
-client.sendall(b"hello host")
-print(client.recv(100).decode())
-"""
-    try:
-        assert Run(session, python(code, inside)).stdout == b"HELLO HOST\n"
-    finally:
-        thread.join(10)
-        listener.close()
-
-
 def test_devices_are_named_to_programs_and_in_the_facts(open_session: OpenSession) -> None:
     session = open_session(devices=("0", "3"))
     run = shell(session, 'echo "$CUDA_VISIBLE_DEVICES"', env={"CUDA_VISIBLE_DEVICES": "7"})
     assert run.stdout == b"0,3\n"
     assert session.facts().devices == ("0", "3")
-
-
-def test_sessions_do_not_see_each_others_temporary_files(open_session: OpenSession) -> None:
-    first, second = open_session(), open_session()
-    shell(first, 'echo private > "$TMPDIR/file"')
-    assert shell(second, 'cat "$TMPDIR/file"').exit_code != 0
-
-
-def _connects(client: socket.socket, path: Path) -> bool:
-    try:
-        client.connect(str(path))
-    except ConnectionRefusedError:
-        time.sleep(0.002)
-        return False
-    return True
 
 
 def test_packages_that_lie_outside_the_interpreters_folder_stay_visible(

@@ -56,20 +56,6 @@ def test_a_folder_that_contains_itself_is_refused(
         open_session().put(tmp_path / "loop", "here")
 
 
-def test_what_comes_out_of_a_folder_has_no_links_and_no_special_files(
-    open_session: OpenSession, tmp_path: Path
-) -> None:
-    session = open_session()
-    shell(
-        session,
-        "mkdir -p out/deep; echo a > out/deep/a; ln -s /etc/passwd out/b; ln -s / out/c;"
-        " mkfifo out/d",
-    )
-    session.get("out", tmp_path / "got")
-    got = [str(path.relative_to(tmp_path / "got")) for path in (tmp_path / "got").rglob("*")]
-    assert sorted(got) == ["deep", "deep/a"]
-
-
 @pytest.mark.parametrize("path", ["../out", "a/../../out", "/etc/out", "a\0b"])
 def test_no_path_leaves_the_workspace(session: Session, tmp_path: Path, path: str) -> None:
     source = tmp_path / "source"
@@ -123,14 +109,6 @@ def test_missing_sources_are_named(session: Session, tmp_path: Path) -> None:
         session.get("absent", tmp_path / "target")
     with pytest.raises(FileNotFoundError, match="no such file or folder in the workspace"):
         session.get("absent/below", tmp_path / "target")
-
-
-def test_files_can_be_fetched_after_the_kill(open_session: OpenSession, tmp_path: Path) -> None:
-    session = open_session()
-    shell(session, "echo late > file")
-    session.kill()
-    session.get("file", tmp_path / "file")
-    assert (tmp_path / "file").read_text() == "late\n"
 
 
 def test_too_deep_a_nesting_is_refused(open_session: OpenSession, tmp_path: Path) -> None:
