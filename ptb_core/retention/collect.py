@@ -7,8 +7,6 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-import msgspec
-
 from ptb_core.catalogue import Catalogue
 from ptb_core.claims import is_alive, latest_claim, take_claim
 from ptb_core.errors import PtbError, SandboxLostError
@@ -219,11 +217,6 @@ class Collector:
             state = session.status().state
         except SandboxLostError:
             return
-        except msgspec.DecodeError as error:
-            raise PtbError(
-                f"{item.path} is left alone: {item.path.parent / 'live.json'}, which names its "
-                f"session, is damaged ({error})"
-            ) from error
         if state != "killed":
             raise PtbError(f"{item.path} is left alone: its session is {state}, not ended")
 

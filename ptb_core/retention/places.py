@@ -91,7 +91,7 @@ def copies(folder: CellFolder) -> Iterator[Item]:
     seal = read_marker_head(folder.marker("seal"))
     solve = read_marker_head(folder.marker("solve"))
     sealed = read_marker(folder.marker("seal"), Sealed)
-    if seal is None or solve is None or sealed is None or sealed.state != "sealed":
+    if seal is None or solve is None or sealed is None:
         return
     submission = folder.attempt("seal", seal.attempt) / "submission"
     held = {
@@ -121,9 +121,9 @@ def other_weights(folder: CellFolder, record: Record, why: str) -> Iterator[Item
     for tree in trees:
         for path in _files(tree):
             name = path.relative_to(tree)
-            if name.parts[0] == SUBMISSION or name.as_posix() in cited:
+            if name.parts[0] == SUBMISSION or _inode(path) in kept_inodes:
                 continue
-            if _inode(path) not in kept_inodes and _is_weights(path):
+            if _is_weights(path):
                 yield Item(what="weights", path=path, why=why)
 
 

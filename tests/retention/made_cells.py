@@ -131,6 +131,12 @@ def flagged(run_folder: RunFolder, cell: CellSpec, *cited: str) -> CellFolder:
     )
 
 
+def cite_earlier(folder: CellFolder, *paths: str) -> None:
+    """Leave an earlier verdict, that the present one has replaced."""
+    judged = Judged(outcome="flagged", verdicts=(citing(*paths),))
+    write_marker(folder.attempt_marker("judge", 1), "judge", to_builtins(judged))
+
+
 def content(root: Path) -> dict[str, object]:
     """Return everything below a folder: what it is and its content, to see what changed."""
     found: dict[str, object] = {}

@@ -22,7 +22,7 @@ from ptb_core.run_folder import CellFolder
 
 from ..core.small_run import small_run
 from .conftest import World
-from .made_cells import citing, content, gone, mark, recorded, weights, work
+from .made_cells import cite_earlier, citing, content, gone, mark, recorded, weights, work
 
 MAY_GO = re.compile(
     r"stages/("
@@ -80,8 +80,9 @@ def make(world: World, repeat: int, made: Made, outside: Path) -> CellFolder:
     changes: dict[str, Any] = {
         "counts": made.counts,
         "verdict": {"own": "clean", "base": "flagged", "missing": "inconclusive"}[made.counts],
-        "verdicts": (citing(*made.cites),) if made.cites else (),
     }
+    if made.counts == "base" and made.cites:
+        changes["verdicts"] = (citing(*made.cites),)
     if made.state == "unfinished":
         folder = work(world.folder, cell)
     else:
@@ -92,6 +93,8 @@ def make(world: World, repeat: int, made: Made, outside: Path) -> CellFolder:
         (step / "weights").write_bytes(weights(bytes([number])))
     shutil.rmtree(folder.attempt("seal", 1) / "evidence")
     mark(folder)
+    if made.cites and made.counts != "base":
+        cite_earlier(folder, *made.cites)
     if made.state == "failed":
         folder.marker("record").unlink()
     if made.has_lost_attempt:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import struct
 from pathlib import Path
 
 import pytest
 
 from ptb_core.atomic import write_json
+from ptb_core.catalogue import load_catalogue
 from ptb_core.journal import append_event
 from ptb_core.run_folder import CellFolder
-from ptb_core.sandboxing import ProcessHandle, SessionHandle
+from ptb_core.sandboxing import Command, ProcessHandle, SandboxRequest, SessionHandle
 from ptb_core.stages.solve import LiveAgent
 
 from ..core.small_run import write_marker
 from .conftest import World
-from .made_cells import content, flagged, gone, mark, recorded, weights, work
+from .made_cells import MIB, cite_earlier, content, flagged, gone, mark, recorded, weights, work
 
 OWN = "stages/solve/attempt-001/workspace/final_model/model.safetensors"
 
@@ -55,6 +59,14 @@ def test_weights_of_the_same_name_and_size_in_a_subfolder_are_no_copy(
     before = content(folder.path)
     world.clean("all", "without-copies")
     assert gone(before, content(folder.path)) == {OWN}
+
+
+def test_a_copy_that_is_not_as_it_was_frozen_stays(world: World) -> None:
+    folder = recorded(world.folder, world.cell())
+    os.truncate(folder.path / OWN, 100)
+    before = content(folder.path)
+    world.clean("all", "without-copies")
+    assert content(folder.path) == before
 
 
 @pytest.mark.parametrize("harm", ["absent", "cut", "other-digest"])
@@ -102,6 +114,19 @@ def test_weights_left_in_the_workspace_go_with_their_links_in_the_evidence(world
     assert findings.usage.inodes == 3, "a file with two names is one file"
 
 
+def header_of(told: str = "", **parts: int) -> bytes:
+    """Return the header of a safetensors file of several tensors, with a text beside them."""
+    header: dict[str, object] = {"__metadata__": {"told": told}}
+    start = 0
+    for name, size in parts.items():
+        dtype = "F32" if name == "floats" else "I32"
+        offsets = [start, start + size]
+        header[name] = {"dtype": dtype, "shape": [size // 4], "data_offsets": offsets}
+        start += size
+    encoded = json.dumps(header).encode()
+    return struct.pack("<Q", len(encoded)) + encoded
+
+
 def work_with_steps(world: World) -> CellFolder:
     """A recorded cell whose agent left weights, and what only looks like them."""
     folder = recorded(world.folder, world.cell())
@@ -112,39 +137,22 @@ def work_with_steps(world: World) -> CellFolder:
     step(folder, "broken.safetensors", weights(b"e")[:-1])
     step(folder, "longer.safetensors", weights(b"f") + b"the test items")
     step(folder, "small.safetensors", weights(b"g", size=1024))
-    import shutil
-
+    step(folder, "mixed.safetensors", header_of(floats=MIB, integers=MIB) + b"m" * 2 * MIB)
+    step(folder, "told.safetensors", header_of(told="the test items " * 100_000))
     shutil.rmtree(folder.attempt("seal", 1) / "evidence")
     mark(folder)
     return folder
 
 
-def test_weights_that_a_verdict_cites_stay_in_every_place(world: World) -> None:
-    folder = flagged(world.folder, world.cell(), "workspace/step-100/model.safetensors")
+def test_weights_that_an_earlier_verdict_cites_stay_in_every_place(world: World) -> None:
+    folder = recorded(world.folder, world.cell())
     step(folder, "step-100/model.safetensors", weights(b"s"))
-    write_flag_but_own(world, folder)
+    shutil.rmtree(folder.attempt("seal", 1) / "evidence")
+    mark(folder)
+    cite_earlier(folder, "workspace/step-100/model.safetensors")
     before = content(folder.path)
     world.clean("all", "without-weights")
     assert gone(before, content(folder.path)) == {OWN}
-
-
-def write_flag_but_own(world: World, folder: CellFolder) -> None:
-    """A later record counts with its own score; an earlier verdict still cites the file."""
-    import shutil
-
-    from .made_cells import citing, evaluation
-
-    shutil.rmtree(folder.attempt("seal", 1) / "evidence")
-    mark(folder)
-    from ..core.small_run import finish
-
-    finish(
-        world.folder,
-        world.cell(),
-        verdict="clean",
-        evaluation=evaluation(0.5),
-        verdicts=(citing("workspace/step-100/model.safetensors"),),
-    )
 
 
 def test_weights_in_the_workspace_of_a_cell_that_counts_as_base_stay(world: World) -> None:
@@ -171,9 +179,25 @@ def test_a_link_in_place_of_anything_is_left_with_what_it_leads_to(
         place.symlink_to(outside)
     (folder.attempt("solve", 1) / "workspace" / "loop").symlink_to(tmp_path)
     before, kept = content(folder.path), content(outside)
-    world.clean("none", "without-weights")
+    findings = world.collector("none", "without-weights").clean(world.cell())
+    assert (findings.found, findings.problem) == ((), "")
     assert content(outside) == kept
     assert content(folder.path) == before
+
+
+def test_a_workspace_that_is_a_link_is_passed_over_and_the_rest_goes(
+    world: World, tmp_path: Path
+) -> None:
+    folder = recorded(world.folder, world.cell())
+    step(folder, "step-100/model.safetensors", weights(b"s"))
+    workspace = folder.attempt("solve", 1) / "workspace"
+    workspace.rename(tmp_path / "elsewhere")
+    workspace.symlink_to(tmp_path / "elsewhere")
+    kept = content(tmp_path / "elsewhere")
+    (findings,) = world.clean("none", "without-weights")
+    assert findings.problem == ""
+    assert not (folder.attempt("seal", 1) / "submission").exists()
+    assert content(tmp_path / "elsewhere") == kept
 
 
 @pytest.mark.parametrize("place", ["attempt", "cell", "cells"])
@@ -294,21 +318,47 @@ def test_a_sandbox_whose_session_cannot_be_asked_after_stays(world: World) -> No
     folder = lost_attempt(world)
     control = folder.attempt("solve", 1) / "sandbox" / "control"
     control.mkdir()
+    data = {"control": str(control), "host": "elsewhere"}
+    session = SessionHandle(sandbox="local", name="s", data=data)
+    leave_handle(control.parent.parent, session, ProcessHandle(session="s", id="1"))
+    before = content(folder.path)
+    (problem,) = clean_leftovers(world)
+    assert problem.startswith("sandbox local: session 's' was opened on host elsewhere")
+    assert content(folder.path) == before
+
+
+def test_a_sandbox_in_which_something_lives_stays(world: World) -> None:
+    folder = lost_attempt(world)
+    sandbox = folder.attempt("solve", 1) / "sandbox"
+    shutil.rmtree(sandbox)
+    session = (
+        load_catalogue()
+        .sandbox("local")
+        .open(SandboxRequest(name=f"gc-{os.getpid()}", role="solve", root=sandbox))
+    )
+    try:
+        process = session.start(Command(argv=("sleep", "600")))
+        leave_handle(sandbox.parent, session.handle, process)
+        assert clean_leftovers(world) == [
+            f"{sandbox} is left alone: its session is running, not ended"
+        ]
+        assert session.poll(process).state == "running"
+    finally:
+        session.close()
+    assert clean_leftovers(world) == [""]
+    assert not sandbox.exists()
+
+
+def leave_handle(attempt: Path, session: SessionHandle, process: ProcessHandle) -> None:
     live = LiveAgent(
-        session=SessionHandle(
-            sandbox="local", name="s", data={"control": str(control), "host": "elsewhere"}
-        ),
-        process=ProcessHandle(session="s", id="1"),
+        session=session,
+        process=process,
         started_unix_s=1.0,
         deadline_unix_s=2.0,
         harness=(),
         prompt="",
     )
-    write_json(folder.attempt("solve", 1) / "live.json", live)
-    before = content(folder.path)
-    (problem,) = clean_leftovers(world)
-    assert problem.startswith("sandbox local: session 's' was opened on host elsewhere")
-    assert content(folder.path) == before
+    write_json(attempt / "live.json", live)
 
 
 def test_a_sandbox_whose_handle_is_damaged_stays(world: World) -> None:
@@ -317,9 +367,7 @@ def test_a_sandbox_whose_handle_is_damaged_stays(world: World) -> None:
     live.write_text("{", "utf-8")
     sandbox = live.parent / "sandbox"
     (problem,) = clean_leftovers(world)
-    assert problem.startswith(
-        f"{sandbox} is left alone: {live}, which names its session, is damaged ("
-    )
+    assert problem.startswith(f"{live} is damaged (")
     assert sandbox.is_dir()
 
 

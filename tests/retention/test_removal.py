@@ -70,6 +70,17 @@ def test_digests_of_an_earlier_seal_are_its_own_and_not_the_later_ones(
     assert [file.sha256 for file in found.files] == [digest]
 
 
+def test_digests_of_another_attempts_weights_are_its_own(world: World, folder: CellFolder) -> None:
+    """Same name, same size, other bytes: only what was frozen in that attempt is known of it."""
+    other = folder.attempt("solve", 2) / "workspace" / "final_model" / "model.safetensors"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(weights(b"z"))
+    digest = sealed_file(other, other.parent).sha256
+    world.clean("after-verdict")
+    (found,) = [r for r in removals(folder) if "attempt-002" in r.path]
+    assert [file.sha256 for file in found.files] == [digest]
+
+
 def test_nothing_goes_when_the_note_cannot_be_written(
     world: World, folder: CellFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from ptb_core.claims import take_claim
 
 from .conftest import World
-from .made_cells import citing, content, flagged, gone, recorded, work
+from .made_cells import cite_earlier, content, flagged, gone, recorded, work
 
 SUBMISSION = {
     "stages/seal/attempt-001/submission",
@@ -97,15 +97,8 @@ def test_a_checkpoint_that_the_record_cites_stays_under_every_rule(world: World,
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_checkpoint_that_an_earlier_verdict_cites_stays(world: World, rule: str) -> None:
-    from ptb_core.json_codec import to_builtins
-    from ptb_core.stages.context import Judged
-
-    from ..core.small_run import write_marker
-
     folder = recorded(world.folder, world.cell())
-    judged = Judged(outcome="flagged", verdicts=(citing("submission/config.json"),))
-    earlier = folder.attempt("judge", 1) / "done.json"
-    write_marker(earlier, "judge", to_builtins(judged))
+    cite_earlier(folder, "submission/config.json")
     before = content(folder.path)
     world.clean(rule)
     assert content(folder.path) == before
