@@ -34,7 +34,8 @@ from ptb_core.catalogue import Catalogue
 from ptb_core.interfaces import Executor, JobHandle, JobStatus
 from ptb_core.progress import watcher
 from ptb_core.run_folder import RunFolder
-from ptb_core.status import CellStatus
+from ptb_core.run_head import Run as RunHead
+from ptb_core.status import CellStatus, cell_status
 
 PEERS = (
     ("harbor", "1.5", ()),
@@ -150,6 +151,7 @@ def measure_runs(bench: Bench, work: Path, cells: int) -> None:
     }
     full, run = create(work / "full", plan)
     fill(full, run, patterns, recorded=cells)
+    _require_sound(full, run)
     half, run = create(work / "half", plan)
     fill(half, run, patterns, recorded=cells // 2, interrupted=INTERRUPTED)
     waiting, _ = create(work / "waiting", plan)
@@ -161,6 +163,13 @@ def measure_runs(bench: Bench, work: Path, cells: int) -> None:
     _print_head(bench, run_folder)
     _print_cells(bench, run_folder)
     _print_rest(bench, run_folder)
+
+
+def _require_sound(run_folder: RunFolder, run: RunHead) -> None:
+    for cell in run.cells:
+        status = cell_status(run_folder, cell)
+        if not status.is_complete:
+            raise RuntimeError(f"{cell.id} was made wrongly: {status.stage}, {status.problem}")
 
 
 def _print_commands(bench: Bench, plan: Path, full: RunFolder, half: RunFolder, cells: int) -> None:

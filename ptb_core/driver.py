@@ -122,7 +122,8 @@ def _drive(
     state = Pass(jobs=_known_jobs(run_folder))
     run_watch = RunWatch(run_folder, cells)
     gate = DiskGate(run_folder, run.plan, catalogue, say=_say)
-    run_folder.cancelled.unlink(missing_ok=True)
+    if run_folder.cancelled.exists():  # a finished run may lie on a read-only file system
+        run_folder.cancelled.unlink(missing_ok=True)
     while True:
         if run_folder.cancelled.exists():
             raise RunCancelledError(

@@ -77,6 +77,10 @@ class SandboxLostError(SandboxError):
     """The sandbox's guardian is gone; whatever ran inside has been stopped."""
 
 
+class SandboxElsewhereError(SandboxError):
+    """The sandbox lives where it cannot be reached from here, such as on another host."""
+
+
 class EngineError(PtbError):
     """A checkpoint could not be served; the message carries the server's last words."""
 

@@ -343,6 +343,8 @@ class Sandbox(Component[SandboxSpec]):
 
         Raises:
             SandboxLostError: If its guardian is gone.
+            SandboxElsewhereError: If it was opened where this process cannot see it; the cell
+                then waits for a supervisor there, or for the deadline.
         """
 
 

@@ -18,7 +18,13 @@ import msgspec
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.claims import HeldClaim, take_claim
 from ptb_core.disk_faults import disk_fault, naming_disk_faults
-from ptb_core.errors import ClaimLostError, PtbError, RecordError, UsageError
+from ptb_core.errors import (
+    ClaimLostError,
+    PtbError,
+    RecordError,
+    SandboxElsewhereError,
+    UsageError,
+)
 from ptb_core.journal import EventName, append_event, last_events, read_events
 from ptb_core.redo_request import abandon_redo, finish_redo, read_redo
 from ptb_core.retention.apply import retain_after_record
@@ -81,6 +87,7 @@ def supervise(run_folder: RunFolder, cell_id: str) -> None:
         ClaimLostError: If another supervisor took the cell over.
         DiskFaultError: If the disk is full, read-only or failing; the cell stays unfinished.
         RecordError: If a file of the run folder is damaged; the cell stays unfinished.
+        SandboxElsewhereError: If the agent works where this host cannot reach it.
     """
     with naming_disk_faults(cell_id, run_folder.path):
         _supervise(run_folder, cell_id)
@@ -156,7 +163,8 @@ class CellRun:
                 if disk_fault(error) is None:
                     self._event("abandoned", context, stage, str(error))
                 raise
-            except ClaimLostError as error:  # its successor may be going on with this attempt
+            except (ClaimLostError, SandboxElsewhereError) as error:
+                # A successor, or a supervisor on the sandbox's host, goes on with this attempt.
                 self._event("note", context, stage, str(error))
                 raise
             except Exception as error:

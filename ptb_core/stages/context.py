@@ -109,6 +109,7 @@ class Generated:
         state: ``done``, ``unloadable``, or ``skipped`` when there was nothing to serve.
         reason: Why not ``done``.
         completions: File of completions, one JSON line each.
+        completions_sha256: Digest of that file; empty in markers that did not note it.
         details: Requests, sampling, engine, time, tokens, truncated answers, errors.
         facts: What separated the checkpoint from the host.
     """
@@ -116,6 +117,7 @@ class Generated:
     state: Literal["done", "unloadable", "skipped"]
     reason: str = ""
     completions: Path | None = None
+    completions_sha256: str = ""
     details: Mapping[str, JsonValue] = field(default_factory=dict)
     facts: SandboxFacts | None = None
 

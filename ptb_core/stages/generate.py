@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ptb_core.atomic import write_json
+from ptb_core.canonical import file_sha256
 from ptb_core.disk.needs import generate_need
 from ptb_core.disk.waiting import wait_for_room
-from ptb_core.errors import CheckpointError, EngineError, SandboxLostError
+from ptb_core.errors import (
+    CheckpointError,
+    EngineError,
+    SandboxElsewhereError,
+    SandboxLostError,
+)
 from ptb_core.evaluation.protocol import (
     generate_options,
     seeded_generation_config,
@@ -73,7 +79,11 @@ def generate(context: StageContext) -> Generated:
         first = next(iter(result.missing.values()))
         raise EngineError(f"{len(result.missing)} samples have no answer; the first: {first}")
     return Generated(
-        state="done", completions=_log(context), details=_details(context, result), facts=facts
+        state="done",
+        completions=_log(context),
+        completions_sha256=file_sha256(_log(context)),
+        details=_details(context, result),
+        facts=facts,
     )
 
 
@@ -136,6 +146,8 @@ def _end_earlier_session(context: StageContext) -> None:
         context.catalogue.sandbox(handle.sandbox).attach(handle).close()
     except SandboxLostError:
         context.note("generate", "the earlier server was already gone")
+    except SandboxElsewhereError:
+        context.note("generate", "the earlier server is on another host and nobody asks it")
 
 
 def _serve(context: StageContext, session: Session, checkpoint: Path) -> Endpoint:

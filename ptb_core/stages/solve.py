@@ -17,7 +17,12 @@ from ptb_core.atomic import write_json
 from ptb_core.disk.needs import solve_need
 from ptb_core.disk.waiting import wait_for_room
 from ptb_core.disk_faults import disk_fault
-from ptb_core.errors import ClaimLostError, SandboxError, SandboxLostError
+from ptb_core.errors import (
+    ClaimLostError,
+    SandboxElsewhereError,
+    SandboxError,
+    SandboxLostError,
+)
 from ptb_core.evaluation.workspace import lay_harness
 from ptb_core.evidence import collect_workspace
 from ptb_core.integrity import HarnessFile
@@ -40,6 +45,8 @@ from ptb_core.stages.prepare import data_dir_of, hidden_paths
 from ptb_core.traces import OutcomeKind, Trace
 
 POLL_S = 0.5
+ELSEWHERE_S = 600.0
+"""A sandbox on another host that left no seal this long after its deadline has died with it."""
 SUBMISSION = "final_model"
 OUTSIDE_WORKSPACE = "outside-workspace"
 """Folder of the attempt, and of the evidence, for what the agent wrote elsewhere."""
@@ -63,6 +70,7 @@ def solve(context: StageContext) -> Solved:
 
     Raises:
         SandboxLostError: If the sandbox was lost; the attempt cannot be continued.
+        SandboxElsewhereError: If the agent works on another host.
         CellStoppedError: If the supervisor was asked to stop; the agent is then ended.
     """
     found = find_live(context.attempt_dir)
@@ -100,7 +108,13 @@ def find_live(attempt_dir: Path) -> LiveAgent | None:
 
 
 def _attach(context: StageContext, live: LiveAgent) -> tuple[Session, LiveAgent]:
-    session = context.catalogue.sandbox(context.run.plan.sandbox.name).attach(live.session)
+    sandbox = context.catalogue.sandbox(context.run.plan.sandbox.name)
+    try:
+        session = sandbox.attach(live.session)
+    except SandboxElsewhereError as error:
+        if time.time() < live.deadline_unix_s + ELSEWHERE_S:
+            raise  # the agent may still be working there
+        raise SandboxLostError(f"{error}; its deadline has passed and it left no seal") from error
     if live.process is None:
         live = _adopt(context, session, live)
     context.note("solve", "attached to the agent that was already running")

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from ptb_core.errors import ClaimLostError
+from ptb_core.atomic import write_json
+from ptb_core.errors import ClaimLostError, SandboxElsewhereError, SandboxLostError
 from ptb_core.run_folder import CellFolder, RunFolder
 from ptb_core.sandboxing import SessionHandle
 from ptb_core.stages import generate as generate_stage
@@ -44,7 +45,7 @@ def context(tmp_path: Path, session: OpenedSession | None = None, **fields: Any)
         stopping=threading.Event(),
         raise_if_stopping=lambda: None,
         check_claim=lambda: None,
-        result=lambda stage, kind: SimpleNamespace(base_model=tmp_path),
+        result=lambda stage, kind: SimpleNamespace(base_model=tmp_path, data_files={}),
         **fields,
     )
     return cast(StageContext, made)
@@ -81,3 +82,27 @@ def test_a_session_whose_handle_cannot_be_kept_is_closed(
     with pytest.raises(OSError, match="No space left"):
         generate_stage._open(here, tmp_path)
     assert session.closed
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (SandboxLostError("gone"), "the earlier server was already gone"),
+        (
+            SandboxElsewhereError("far"),
+            "the earlier server is on another host and nobody asks it",
+        ),
+    ],
+)
+def test_an_earlier_server_that_cannot_be_ended_hinders_nobody(
+    tmp_path: Path, error: Exception, words: str
+) -> None:
+    def attach(_handle: SessionHandle) -> OpenedSession:
+        raise error
+
+    notes: list[str] = []
+    here: Any = context(tmp_path, note=lambda stage, text: notes.append(text))
+    here.catalogue.sandbox = lambda name: SimpleNamespace(attach=attach)
+    write_json(here.folder.stage("generate") / "live.json", OpenedSession().handle)
+    generate_stage._end_earlier_session(here)
+    assert notes == [words]

@@ -65,5 +65,6 @@ def test_a_cell_of_an_agent_that_the_plan_lacks_is_damage(run: Run) -> None:
     with pytest.raises(RecordError) as caught:
         decode_head(FILE, content)
     assert str(caught.value) == (
-        "RUN/run.json is damaged ('ours'); restore it from a copy, the cells' records are intact"
+        "RUN/run.json is damaged (its plan has no agent 'ours'); restore it from a copy, the "
+        "cells' records are intact"
     )

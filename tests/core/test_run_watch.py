@@ -159,9 +159,10 @@ def test_every_look_agrees_with_reading_everything(run: Watched) -> None:
 
 def test_a_recorded_cell_is_kept_without_its_evidence(run: Watched) -> None:
     verdict = Verdict(judge="rules", version="1", outcome="clean", facts={"files": 12})
-    finish(run.folder, run.cells[BASE], verdicts=(verdict,), lock={"host": "a"})
+    facts = {"verdict": "clean", "verdicts": (verdict,), "lock": {"host": "a"}}
+    finish(run.folder, run.cells[MINE], **facts)
     run.look()
-    whole = cell_status(run.folder, run.cells[BASE]).record
-    kept = run.statuses[BASE].record
+    whole = cell_status(run.folder, run.cells[MINE]).record
+    kept = run.statuses[MINE].record
     assert whole is not None
     assert kept == replace(whole, verdicts=(), lock={})

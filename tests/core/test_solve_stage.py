@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from ptb_core.atomic import write_json
-from ptb_core.errors import SandboxLostError
+from ptb_core.errors import SandboxElsewhereError, SandboxLostError
 from ptb_core.interfaces import Session
 from ptb_core.sandboxing import ProcessHandle, SessionHandle
 from ptb_core.stages import solve as solve_stage
@@ -32,6 +34,12 @@ class FoundSession:
 
     def __init__(self, started: tuple[str, ...] = (), places: Mapping[str, Path] | None = None):
         self.started, self.places, self.closed = started, places or {}, False
+        self.is_elsewhere = False
+
+    def attach(self, _handle: SessionHandle) -> FoundSession:
+        if self.is_elsewhere:
+            raise SandboxElsewhereError("it was opened on host x and this is y")
+        return self
 
     def processes(self) -> tuple[ProcessHandle, ...]:
         return tuple(ProcessHandle(session="s", id=identifier) for identifier in self.started)
@@ -45,7 +53,7 @@ class FoundSession:
 
 def context(folder: Path, session: FoundSession) -> StageContext:
     notes: list[str] = []
-    sandbox = SimpleNamespace(attach=lambda handle: session)
+    sandbox = SimpleNamespace(attach=session.attach)
     plan = SimpleNamespace(sandbox=SimpleNamespace(name="local"))
     made: Any = SimpleNamespace(
         attempt_dir=folder,
@@ -104,3 +112,17 @@ def test_evidence_that_was_half_kept_is_kept_again(tmp_path: Path) -> None:
     solve_stage._keep_other_places(context(tmp_path, FoundSession()), session)
     left = sorted(path.relative_to(outside).as_posix() for path in outside.rglob("*"))
     assert left == ["tmp", "tmp/note.txt"]
+
+
+def test_an_agent_on_another_host_is_left_working_until_its_deadline(tmp_path: Path) -> None:
+    session = FoundSession(started=("agent",))
+    session.is_elsewhere = True
+    here = context(tmp_path, session)
+    with pytest.raises(SandboxElsewhereError):
+        solve_stage._attach(here, replace(LIVE, deadline_unix_s=time.time()))
+    long_ago = replace(LIVE, deadline_unix_s=time.time() - solve_stage.ELSEWHERE_S - 1)
+    with pytest.raises(SandboxLostError) as caught:
+        solve_stage._attach(here, long_ago)
+    assert str(caught.value) == (
+        "it was opened on host x and this is y; its deadline has passed and it left no seal"
+    )

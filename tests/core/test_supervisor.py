@@ -19,7 +19,13 @@ from ptb_core import supervisor
 from ptb_core.atomic import write_json
 from ptb_core.catalogue import load_catalogue
 from ptb_core.claims import HeldClaim, take_claim
-from ptb_core.errors import ClaimLostError, EngineError, RecordError, UsageError
+from ptb_core.errors import (
+    ClaimLostError,
+    EngineError,
+    RecordError,
+    SandboxElsewhereError,
+    UsageError,
+)
 from ptb_core.integrity import Verdict
 from ptb_core.journal import append_event, read_events
 from ptb_core.plan import load_plan
@@ -499,3 +505,18 @@ def test_what_breaks_after_a_take_over_is_no_failed_attempt(world: World) -> Non
     with pytest.raises(ClaimLostError):
         world.cell_run(held).to_the_end()
     assert world.events() == [("started", "prepare", 1)]
+
+
+def test_a_cell_whose_agent_works_on_another_host_waits_and_fails_nothing(world: World) -> None:
+    def elsewhere(_context: StageContext) -> object:
+        raise SandboxElsewhereError("it was opened on host x and this is y")
+
+    live_agent(world.folder.cell(CELL).attempt("solve", 1))
+    for _ in range(3):
+        world.stages(solve=elsewhere)
+        with pytest.raises(SandboxElsewhereError):
+            world.go()
+    world.stages(solve=done)
+    world.go()
+    assert set(world.calls) == {"solve-1"}
+    assert {event for event, _, _ in world.events()} == {"started", "note", "done"}

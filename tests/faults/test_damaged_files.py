@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ptb_core.canonical import file_sha256
 from ptb_core.cli.main import main
 from ptb_core.driver import Job, _known_jobs
 from ptb_core.errors import RecordError
@@ -18,6 +19,7 @@ from ptb_core.journal import append_event, append_line, read_events
 from ptb_core.json_codec import to_builtins
 from ptb_core.redo_request import write_redo
 from ptb_core.stages.context import Judged, StageContext
+from ptb_core.stages.score import require_unchanged
 from ptb_core.status import cell_status, describe_status
 
 from ..core.small_run import BASE, MINE, NULL, finish, small_run
@@ -76,7 +78,7 @@ def test_a_damaged_head_is_named_and_the_records_stay(
 def test_a_head_of_another_form_says_what_is_wrong(tmp_path: Path) -> None:
     run = small_run(tmp_path)
     run.head.write_bytes(b"[1]")
-    with pytest.raises(RecordError, match=r"run\.json is damaged \(it has no schema_version\)"):
+    with pytest.raises(RecordError, match=r"damaged \(Expected `object`, got `array`\)"):
         run.open()
     run.head.write_bytes(b'{"schema_version": 1}')
     with pytest.raises(RecordError, match=r"damaged \(Object missing required field `run_id`\)"):
@@ -87,7 +89,7 @@ def test_a_head_of_another_form_says_what_is_wrong(tmp_path: Path) -> None:
 def test_a_head_whose_cells_lead_out_of_the_folder_is_damaged(tmp_path: Path, cell_id: str) -> None:
     run = small_run(tmp_path)
     document = json.loads(run.head.read_bytes())
-    document["plan"]["cells"][0]["id"] = cell_id
+    document["cells"][0]["id"] = cell_id
     run.head.write_text(json.dumps(document), "utf-8")
     with pytest.raises(RecordError, match=re.escape(f"({cell_id!r} is no id of a cell)")):
         run.open()
@@ -339,4 +341,29 @@ def test_the_status_of_a_cell_whose_disk_fails_is_unknown(
     monkeypatch.setattr(Path, "read_bytes", fails)
     assert describe_status(cell_status(supervised.run, cell)) == (
         "unknown: claims/000001.json cannot be read (Input/output error)"
+    )
+
+
+def test_completions_that_changed_since_they_were_made_are_not_scored(tmp_path: Path) -> None:
+    path = tmp_path / "completions.jsonl"
+    append_answers(path, 3)
+    before = file_sha256(path)
+    require_unchanged(path, before)
+    require_unchanged(path, "")
+    path.write_bytes(path.read_bytes().replace(b"xxx", b"yyy", 1))
+    with pytest.raises(RecordError) as caught:
+        require_unchanged(path, before)
+    remedy = (
+        "restore it from a copy, or move it and the done.json beside it away and run the plan "
+        "again to have it made anew"
+    )
+    assert str(caught.value) == (
+        f"{path} has changed since the checkpoint answered: sha256 {before[:12]} then, "
+        f"{file_sha256(path)[:12]} now; {remedy}"
+    )
+    path.unlink()
+    with pytest.raises(RecordError) as caught:
+        require_unchanged(path, before)
+    assert str(caught.value) == (
+        f"{path} cannot be read (No such file or directory); mend that, or {remedy}"
     )

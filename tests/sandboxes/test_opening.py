@@ -1,11 +1,19 @@
 """What is refused at the opening, and that nothing is left behind then."""
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from ptb_core.api import Mount, Sandbox, SandboxError, SandboxRequest, SessionHandle
+from ptb_core.api import (
+    Mount,
+    Sandbox,
+    SandboxElsewhereError,
+    SandboxError,
+    SandboxRequest,
+    SessionHandle,
+)
 from ptb_plugins.sandboxes.local import isolation as isolation_module
 from ptb_plugins.sandboxes.local import opening, runtime
 
@@ -111,8 +119,12 @@ def test_a_session_of_another_host_is_refused_in_words(sandbox: Sandbox, tmp_pat
     handle = SessionHandle(
         sandbox="local", name="far", data={"control": str(tmp_path), "host": "elsewhere"}
     )
-    with pytest.raises(SandboxError, match="'far' was opened on host elsewhere and this is"):
+    with pytest.raises(SandboxElsewhereError) as caught:
         sandbox.attach(handle)
+    assert str(caught.value) == (
+        "sandbox local: session 'far' was opened on host elsewhere and this is "
+        f"{os.uname().nodename}; use `ptb run` there"
+    )
 
 
 def test_the_sandbox_is_usable_here_and_says_it_does_not_isolate(sandbox: Sandbox) -> None:

@@ -17,6 +17,7 @@ import uuid
 from pathlib import Path
 
 FINAL_VERSION = "final"
+HEARTBEATS = "heartbeats"
 PIECES = 10
 BASE = Path(os.environ["PTB_BASE_MODEL"])
 TARGET = Path("final_model")
@@ -33,9 +34,13 @@ def note(name: str, **facts: object) -> None:
 def detached_heartbeats() -> None:
     if os.fork() == 0:
         os.setsid()
-        while True:
-            note("heartbeats.jsonl", by="child")
-            time.sleep(0.05)
+        os.execv(sys.executable, [sys.executable, sys.argv[0], HEARTBEATS])
+
+
+def heartbeats() -> None:
+    while True:
+        note("heartbeats.jsonl", by="child")
+        time.sleep(0.05)
 
 
 def weights(version: str) -> bytes:
@@ -82,6 +87,8 @@ def endless() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == HEARTBEATS:
+        heartbeats()
     note("starts.jsonl", pid=os.getpid(), nonce=uuid.uuid4().hex)
     detached_heartbeats()
     finish(float(sys.argv[2])) if sys.argv[1] == "finish" else endless()

@@ -41,6 +41,7 @@ class Expected:
         lost_sandboxes: How many guardians of solve were killed.
         broken_servers: How many engines and guardians of serve sessions were killed.
         outcome: How the agent must have ended, or None.
+        late: The weights were changed after the deadline: they must be refused.
     """
 
     score: float | None = None
@@ -48,6 +49,7 @@ class Expected:
     lost_sandboxes: int = 0
     broken_servers: int = 0
     outcome: str | None = None
+    late: bool = False
 
 
 @dataclass(slots=True)
@@ -258,7 +260,9 @@ def _the_score_is_the_submissions(
         found.expect(outcome == wanted, f"the agent's outcome is {outcome}, expected {wanted}")
     else:
         found.expect(outcome in ("finished", "crash"), f"a killed agent's outcome is {outcome}")
-    found.outcome = f"{record.counts} {outcome}"
+    found.outcome = f"{record.counts} {outcome}" + (", written late" if expected.late else "")
+    if expected.late:
+        found.expect(sealed.state == "refused", f"late weights are {sealed.state}")
     found.expect(record.verdict == "clean", f"the verdict is {record.verdict}")
     score = record.own_score.value if record.own_score else None
     if sealed.state != "sealed":

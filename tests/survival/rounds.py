@@ -254,7 +254,11 @@ class _Round:
         listed = {entry["path"]: entry["sha256"] for entry in state["seal"]}
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         expect(listed["final_model/model.safetensors"] == digest, "the seal has another digest")
-        return Expected(outcome="timeout")
+        is_late = self._rng.random() < 0.5
+        if is_late:  # whoever writes now, it must not count
+            with weights.open("ab") as stream:
+                stream.write(b"written after the deadline")
+        return Expected(outcome="timeout", late=is_late)
 
     # Afterwards -----------------------------------------------------------------------------
 

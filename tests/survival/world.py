@@ -218,7 +218,7 @@ def role_of(process: Process, cell: str) -> str | None:
         return None
     if "engine_double_server.py" in words or "ptb_plugins.engines.transformers.server" in words:
         return "engine"
-    return "agent" if len(argv) > 1 and argv[1] == "agent.py" else None
+    return "agent" if argv[1:2] == ("agent.py",) and argv[2:3] != ("heartbeats",) else None
 
 
 def all_processes() -> Iterator[Process]:

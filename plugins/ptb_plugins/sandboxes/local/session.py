@@ -22,6 +22,7 @@ from ptb_core.api import (
     Command,
     ProcessHandle,
     ProcessStatus,
+    SandboxElsewhereError,
     SandboxError,
     SandboxFacts,
     SandboxLostError,
@@ -310,16 +311,16 @@ def attach_session(sandbox: str, handle: SessionHandle) -> LocalSession:
     """Return the session of a handle, live or ended in an orderly way.
 
     Raises:
-        SandboxError: If it lives on another host.
+        SandboxElsewhereError: If it lives on another host.
         SandboxLostError: If its guardian is gone; what it left is then removed.
     """
     host, here = handle.data["host"], os.uname().nodename
     control = Path(str(handle.data["control"]))
     state = read_json(control / "state.json")
     if host != here and not (state and state["ended"]):
-        raise SandboxError(
+        raise SandboxElsewhereError(
             f"sandbox local: session {handle.name!r} was opened on host {host} and this is"
-            f" {here}; attach there"
+            f" {here}; use `ptb run` there"
         )
     try:
         opened = msgspec.convert(json.loads((control / "session.json").read_bytes()), OpenedSession)
