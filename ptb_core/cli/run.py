@@ -6,12 +6,8 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from ptb_core.disk.outlook import Outlook
 
 
 @click.command()
@@ -30,7 +26,12 @@ def command(plan: str, run_dir: Path | None, dry_run: bool, ignore_disk: bool) -
     wrong or cannot run here, 130 when interrupted (cells then go on in the background).
     """
     from ptb_core.catalogue import load_catalogue
-    from ptb_core.disk.outlook import outlook, settled_cells
+    from ptb_core.disk.outlook import (
+        describe_outlook,
+        outlook,
+        refuse_too_small,
+        settled_cells,
+    )
     from ptb_core.driver import drive, refuse_obstacles
     from ptb_core.lock import plan_components, software
     from ptb_core.missing_plugins import refuse_missing
@@ -52,11 +53,14 @@ def command(plan: str, run_dir: Path | None, dry_run: bool, ignore_disk: bool) -
         return
     refuse_obstacles(loaded)
     folder = RunFolder(run_dir or _new_run_dir(loaded.name))
-    _weigh_disk(outlook(loaded, catalogue, folder.path, settled_cells(folder, loaded)), ignore_disk)
+    room = outlook(loaded, catalogue, folder.path, settled_cells(folder, loaded))
+    if room is not None and not ignore_disk:
+        refuse_too_small(room)
     versions = software() | {"components": plan_components(catalogue, loaded)}
     run = folder.create(loaded, versions)
     set_retention(folder, run, loaded.retention)
-    click.echo(f"run folder: {folder.path}", err=True)
+    for line in (f"run folder: {folder.path}", *describe_outlook(room)):
+        click.echo(line, err=True)
     try:
         with watcher() as watch:
             complete = drive(folder, run, catalogue, watch)
@@ -74,15 +78,6 @@ def command(plan: str, run_dir: Path | None, dry_run: bool, ignore_disk: bool) -
     if not complete:
         click.echo(f"some cells have no score: ptb status {folder.path}", err=True)
         sys.exit(1)
-
-
-def _weigh_disk(found: Outlook | None, is_ignored: bool) -> None:
-    from ptb_core.disk.outlook import describe_outlook, refuse_too_small
-
-    if found is not None and not is_ignored:
-        refuse_too_small(found)
-    for line in describe_outlook(found):
-        click.echo(line, err=True)
 
 
 def _new_run_dir(name: str) -> Path:

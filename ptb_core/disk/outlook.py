@@ -141,11 +141,11 @@ def outlook(
 
 
 def settled_cells(run_folder: RunFolder, plan: Plan) -> frozenset[str]:
-    """Return the cells of a run folder, which need not exist, whose checkpoints are sealed."""
+    """Return the cells of a run folder, which need not exist, that are sealed or recorded."""
     return frozenset(
         cell.id
         for cell in plan.cells
-        if run_folder.cell(cell.id).marker("seal" if cell.agent else "record").exists()
+        if any(run_folder.cell(cell.id).marker(stage).exists() for stage in ("seal", "record"))
     )
 
 
