@@ -7,11 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-import msgspec
-
 from ptb_core.catalogue import Catalogue
 from ptb_core.claims import is_alive, latest_claim, take_claim
-from ptb_core.errors import PtbError, SandboxLostError
+from ptb_core.errors import PtbError, RecordError, SandboxLostError
 from ptb_core.plan.model import Retention
 from ptb_core.retention import places
 from ptb_core.retention.places import Item
@@ -219,11 +217,8 @@ class Collector:
             state = session.status().state
         except SandboxLostError:
             return
-        except msgspec.DecodeError as error:
-            raise PtbError(
-                f"{item.path} is left alone: {item.path.parent / 'live.json'}, which names its "
-                f"session, is damaged ({error})"
-            ) from error
+        except RecordError as error:
+            raise PtbError(f"{item.path} is left alone: {error}") from error
         if state != "killed":
             raise PtbError(f"{item.path} is left alone: its session is {state}, not ended")
 
