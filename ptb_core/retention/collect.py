@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ptb_core.catalogue import Catalogue
 from ptb_core.claims import is_alive, latest_claim, take_claim
-from ptb_core.errors import PtbError, SandboxLostError
+from ptb_core.errors import PtbError, RecordError, SandboxLostError
 from ptb_core.plan.model import Retention
 from ptb_core.retention import places
 from ptb_core.retention.places import Item
@@ -217,6 +217,8 @@ class Collector:
             state = session.status().state
         except SandboxLostError:
             return
+        except RecordError as error:
+            raise PtbError(f"{item.path} is left alone: {error}") from error
         if state != "killed":
             raise PtbError(f"{item.path} is left alone: its session is {state}, not ended")
 

@@ -367,7 +367,7 @@ def test_a_sandbox_whose_handle_is_damaged_stays(world: World) -> None:
     live.write_text("{", "utf-8")
     sandbox = live.parent / "sandbox"
     (problem,) = clean_leftovers(world)
-    assert problem.startswith(f"{live} is damaged (")
+    assert problem.startswith(f"{sandbox} is left alone: {live} is damaged (")
     assert sandbox.is_dir()
 
 
