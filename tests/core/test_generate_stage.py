@@ -44,7 +44,7 @@ def context(tmp_path: Path, session: OpenedSession | None = None, **fields: Any)
         stopping=threading.Event(),
         raise_if_stopping=lambda: None,
         check_claim=lambda: None,
-        result=lambda stage, kind: SimpleNamespace(base_model=tmp_path),
+        result=lambda stage, kind: SimpleNamespace(base_model=tmp_path, data_files={}),
         **fields,
     )
     return cast(StageContext, made)
