@@ -103,6 +103,8 @@ def test_an_earlier_server_that_cannot_be_ended_hinders_nobody(
     notes: list[str] = []
     here: Any = context(tmp_path, note=lambda stage, text: notes.append(text))
     here.catalogue.sandbox = lambda name: SimpleNamespace(attach=attach)
-    write_json(here.folder.stage("generate") / "live.json", OpenedSession().handle)
+    path = here.folder.stage("generate") / "live.json"
+    live = generate_stage.LiveServer(session=OpenedSession().handle, folder=str(path.parent))
+    write_json(path, live)
     generate_stage._end_earlier_session(here)
     assert notes == [words]
