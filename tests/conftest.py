@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from ptb_core.testing.installed import Site, temporary_site
 
 settings.register_profile("untimed", deadline=None)  # a busy machine breaks no promise
 settings.load_profile("untimed")
@@ -30,6 +32,26 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give every test a cache of its own, unless it asks for a shared one."""
     if "PTB_CACHE" not in os.environ:
         monkeypatch.setenv("PTB_CACHE", str(tmp_path / "ptb-cache"))
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Iterator[Site]:
+    """A site-packages folder that comes first on the path; what is imported from it goes again."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    with temporary_site(folder) as site:
+        yield site
+
+
+@pytest.fixture
+def site(installed: Site) -> Path:
+    return installed.folder
+
+
+@pytest.fixture
+def install(installed: Site) -> Callable[..., None]:
+    """Write a distribution's files and metadata into the site folder."""
+    return installed.install
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,36 +1,13 @@
-"""Distributions made on the spot, installed for one test as pip would leave them."""
+"""Loading of plugins is not timed here."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 import ptb_core.catalogue
 from ptb_core.plugins import load_plugins
-from ptb_core.testing.installed import Site, temporary_site
-
-
-@pytest.fixture
-def installed(tmp_path: Path) -> Iterator[Site]:
-    """A site-packages folder that comes first on the path; what is imported from it goes again."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    with temporary_site(folder) as site:
-        yield site
-
-
-@pytest.fixture
-def site(installed: Site) -> Path:
-    return installed.folder
-
-
-@pytest.fixture
-def install(installed: Site) -> Callable[..., None]:
-    """Write a distribution's files and metadata into the site folder."""
-    return installed.install
 
 
 @pytest.fixture(autouse=True)

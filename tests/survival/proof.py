@@ -27,6 +27,7 @@ from .world import SAMPLES, World, wait_until
 
 INSTRUCTION = "\nEnd with a line ANSWER: value."
 QUIET_WITHIN_S = 10.0
+TRASH = ".trash"
 FOREIGN = ("workspace", "evidence", "home", "tmp", "outside-workspace")
 """Folders that hold what an agent made; whatever lies there is its own and evidence."""
 
@@ -116,12 +117,17 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def stray_files(folder: Path) -> Iterator[Path]:
-    """Yield what a killed writer left below a folder: hidden files and folders of ours."""
+    """Yield what a killed writer left below a folder: hidden files and folders of ours.
+
+    The place where removals go stays; what lies in it is left over.
+    """
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in FOREIGN]
         for name in (*files, *folders):
-            if name.startswith("."):
-                yield Path(place, name)
+            path = Path(place, name)
+            is_empty_trash = name == TRASH and not any(path.iterdir())
+            if name.startswith(".") and not is_empty_trash:
+                yield path
 
 
 @cache

@@ -99,8 +99,11 @@ def test_a_lost_record_and_a_lost_cell_are_found(finished: World, cell: Path) ->
 def test_a_failed_attempt_that_no_kill_explains_is_found(finished: World, cell: Path) -> None:
     record = json.loads((cell / "record.json").read_bytes())
     first = next(a for a in record["attempts"] if a["stage"] == "generate")
-    failed = {**first, "number": 0, "outcome": "failed", "reason": "the server died"}
+    failed = {**first, "outcome": "failed", "reason": "the server died"}
     record["attempts"].insert(record["attempts"].index(first), failed)
+    first["number"] = 2
+    marker = cell / "stages" / "generate" / "done.json"
+    marker.write_text(marker.read_text("utf-8").replace('"attempt": 1', '"attempt": 2'), "utf-8")
     (cell / "record.json").write_text(json.dumps(record), "utf-8")
     assert "1 failed attempts at generate that no kill explains: ['the server died']" in faults(
         finished

@@ -85,7 +85,9 @@ class World:
         self.env = {
             **os.environ,
             ROUND_MARK: self.token,
-            "PYTHONPATH": os.pathsep.join([str(folder / "site"), str(HERE.parent.parent)]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(folder / "site"), str(HERE.parent.parent), str(HERE.parent.parent / "plugins")]
+            ),
             "PYTHONDONTWRITEBYTECODE": "1",
             "PTB_CACHE": str(folder / "cache"),
         }

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from ptb_core.testing import check as checking
 from ptb_core.testing.check import run_checks, wanted_rows
 from ptb_core.testing.suites import checks_of
 from ptb_core.testing.watching import marked_processes
-from tests.plugins.conftest import Install
+
+Install = Callable[..., None]
 
 PLUGIN = """
 import os, subprocess, sys, time
