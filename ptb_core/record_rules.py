@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from ptb_core.errors import Fault
 from ptb_core.evaluation.exchange import TaskScore
-from ptb_core.integrity import combine
 from ptb_core.records import Attempt, Evaluation, Record
 
 
@@ -49,12 +48,6 @@ def score_fault(score: TaskScore, n_samples: int | None = None) -> Fault | None:
 def _contradictions(record: Record) -> Iterator[Fault]:
     if record.evaluation is not None:
         yield from _evaluation_faults(record.evaluation, record.cell.protocol.scoring)
-    if record.verdicts and record.verdict != combine(record.verdicts):
-        yield Fault(
-            path="$.verdict",
-            found=f"{record.verdict!r}",
-            expected=f"{combine(record.verdicts)!r}, as the judges' verdicts come to",
-        )
     if record.solve is not None and record.solve.seconds < 0:
         yield _negative("$.solve.seconds", record.solve.seconds)
     for index, attempt in enumerate(record.attempts):
