@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from ptb_core.disk_faults import naming_file
+from ptb_core.disk.faults import naming_file
 from ptb_core.json_codec import encodable, to_builtins
 
 

@@ -17,8 +17,8 @@ import msgspec
 
 from ptb_core.catalogue import Catalogue
 from ptb_core.copies import is_copy
+from ptb_core.disk.faults import naming_disk_faults
 from ptb_core.disk.gate import DiskGate
-from ptb_core.disk_faults import naming_disk_faults
 from ptb_core.errors import PluginError, PtbError
 from ptb_core.interfaces import CellCommand, Executor, JobHandle, Resources
 from ptb_core.journal import append_line, read_lines

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ptb_core.disk_faults import disk_fault
+from ptb_core.disk.faults import disk_fault
 
 WEIGHTS = (".safetensors",)
 

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, TypeAlias, TypeVar
 import msgspec
 
 from ptb_core.atomic import write_all
-from ptb_core.disk_faults import naming_file
+from ptb_core.disk.faults import naming_file
 from ptb_core.errors import RecordError
 from ptb_core.json_codec import encodable, to_builtins
 from ptb_core.specs import JsonValue

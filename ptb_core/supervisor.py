@@ -17,7 +17,7 @@ import msgspec
 
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.claims import HeldClaim, take_claim
-from ptb_core.disk_faults import disk_fault, naming_disk_faults
+from ptb_core.disk.faults import disk_fault, naming_disk_faults
 from ptb_core.errors import (
     ClaimLostError,
     PtbError,

@@ -217,7 +217,7 @@ def _show_traceback(arguments: Sequence[str]) -> None:
 
 
 def _os_words(error: OSError) -> str:
-    from ptb_core.disk_faults import describe_fault, disk_fault
+    from ptb_core.disk.faults import describe_fault, disk_fault
 
     if disk_fault(error) is error and error.filename:
         return describe_fault(error, Path(os.fsdecode(error.filename)))

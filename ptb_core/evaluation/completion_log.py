@@ -16,7 +16,7 @@ from typing import BinaryIO
 import msgspec
 
 from ptb_core.atomic import write_all
-from ptb_core.disk_faults import naming_file
+from ptb_core.disk.faults import naming_file
 from ptb_core.errors import RecordError
 from ptb_core.evaluation.exchange import Completion
 from ptb_core.evaluation.questions import Question

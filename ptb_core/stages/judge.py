@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ptb_core.canonical import short_hash
 from ptb_core.damage import read_stored
-from ptb_core.disk_faults import disk_fault
+from ptb_core.disk.faults import disk_fault
 from ptb_core.errors import RecordError
 from ptb_core.integrity import Evidence, Verdict, combine
 from ptb_core.retention.notes import omissions, refuse_removed_checkpoint

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptb_core.atomic import write_json
+from ptb_core.disk.faults import disk_fault
 from ptb_core.disk.needs import solve_need
 from ptb_core.disk.waiting import wait_for_room
-from ptb_core.disk_faults import disk_fault
 from ptb_core.errors import (
     ClaimLostError,
     SandboxElsewhereError,

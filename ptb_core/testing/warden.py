@@ -339,9 +339,12 @@ def _command_line(pid: int) -> str:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """Leave once: the clean-up that follows must not be interrupted by a second signal."""
+    """Leave once: the clean-up that follows must not be interrupted by a second signal.
+
+    A handler that does nothing, not SIG_IGN: Python complains of a signal that had already arrived.
+    """
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
+        signal.signal(each, lambda *_: None)
     raise KeyboardInterrupt
 
 

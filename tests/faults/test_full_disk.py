@@ -12,7 +12,7 @@ import pytest
 from ptb_core.atomic import create_exclusive, write_bytes
 from ptb_core.catalogue import Catalogue
 from ptb_core.cli.main import main
-from ptb_core.disk_faults import DiskFaultError, disk_fault, naming_disk_faults
+from ptb_core.disk.faults import DiskFaultError, disk_fault, naming_disk_faults
 from ptb_core.driver import drive, supervisor_argv
 from ptb_core.errors import PtbError, SandboxError
 from ptb_core.evaluation.completion_log import CompletionLog, read_completions

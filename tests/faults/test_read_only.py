@@ -13,7 +13,7 @@ import pytest
 from ptb_core.catalogue import Catalogue
 from ptb_core.claims import Claim
 from ptb_core.cli.main import main
-from ptb_core.disk_faults import DiskFaultError
+from ptb_core.disk.faults import DiskFaultError
 from ptb_core.driver import drive
 
 from ..core.small_run import BASE, NULL, finish, small_run
