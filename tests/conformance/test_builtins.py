@@ -108,6 +108,7 @@ class TestLocalBare(LocalConformance):
     settings: ClassVar = {"isolation": "none"}
 
 
+@pytest.mark.slow
 class TestLocalBehindBubblewrap(LocalConformance):
     settings: ClassVar = {"isolation": "bwrap"}
 

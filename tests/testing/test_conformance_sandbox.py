@@ -13,6 +13,8 @@ from ptb_plugins.sandboxes.local.session import LocalSession
 from tests.testing import wrong_sandboxes as wrong
 from tests.testing.running import broken, checked
 
+pytestmark = pytest.mark.slow
+
 CASES = {
     "test_the_exit_code_arrives": (
         wrong.polled(lambda status: wrong.replace(status, exit_code=0)),
