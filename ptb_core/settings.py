@@ -12,6 +12,9 @@ from ptb_core.json_paths import shown, type_words
 from ptb_core.specs import JsonValue, Setting
 from ptb_core.suggest import did_you_mean
 
+_LONGEST_NAME, _LONGEST_PATH = 255, 2048
+"""Bytes of one name and of a whole relative path; Linux takes 255 and 4095, folder included."""
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -121,9 +124,11 @@ def can_name_a_file(item: JsonValue) -> bool:
     if not isinstance(item, str) or "\0" in item:
         return False
     try:
-        return bool(os.fsencode(item))
+        encoded = os.fsencode(item)
     except UnicodeEncodeError:
         return False
+    fits = all(len(name) <= _LONGEST_NAME for name in encoded.split(b"/"))
+    return bool(encoded) and fits and len(encoded) <= _LONGEST_PATH
 
 
 def _shown(value: JsonValue) -> str:

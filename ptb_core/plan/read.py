@@ -40,6 +40,8 @@ def find_plan(name: str) -> Path:
     Raises:
         UsageError: If there is neither.
     """
+    if not can_name_a_file(name):
+        raise UsageError(f"no plan file: {shown(name)} cannot be the path of one")
     path = Path(name)
     if path.is_file():
         return path

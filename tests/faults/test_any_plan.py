@@ -119,6 +119,15 @@ def test_a_plan_cut_after_any_byte_is_no_json(tmp_path: Path) -> None:
             "file relative to the plan's folder",
         ),
         (
+            {"condition": {"hours": 1, "gpus": 0, "prompt": "x" * 300}},
+            f'$.condition.prompt: found "{"x" * 56}..., which is no file; expected `default`, or a '
+            "file relative to the plan's folder",
+        ),
+        (
+            {"agents": [{"name": "a", "scaffold": "script", "settings": {"program": "y/" * 2000}}]},
+            f'$.agents[0].settings.program: found "{"y/" * 28}...; expected a path',
+        ),
+        (
             {"weights": {"a\nb": 1, "errands": 1}},
             '$.weights["a\\nb"]: found a task that is not in the plan; expected one of $.tasks',
         ),
@@ -137,3 +146,8 @@ def test_a_plan_that_was_once_a_crash_is_one_fault(
     path.write_text(json.dumps({**PLAN, **changes}), "utf-8")
     code, _, err = run(["validate", str(path)])
     assert (code, err) == (2, f"ptb: {path}: 1 fault\n  {fault}\n")
+
+
+def test_what_cannot_be_a_path_is_no_plan_file() -> None:
+    code, _, err = run(["validate", "z" * 5000])
+    assert (code, err) == (2, f'ptb: no plan file: "{"z" * 56}... cannot be the path of one\n')

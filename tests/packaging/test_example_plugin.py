@@ -63,7 +63,7 @@ def test_sdist_and_wheel_hold_what_they_should(built: Path) -> None:
 
 def test_the_environment_runs_the_built_product(environment: Environment, built: Path) -> None:
     program = "import ptb_core, ptb_scaffold_echo as e; print(ptb_core.__file__, e.__file__)"
-    for path in environment.run("python", "-c", program).stdout.split():
+    for path in environment.run("python", "-I", "-c", program).stdout.split():
         assert Path(path).is_relative_to(environment.folder)
 
 
