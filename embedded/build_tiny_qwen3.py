@@ -1,4 +1,4 @@
-"""Rebuild the embedded base model `tiny-qwen3` from nothing, the same bytes every time.
+"""Rebuild the base model `tiny-qwen3` from nothing: the same bytes on processors of one kind.
 
     python embedded/build_tiny_qwen3.py              # rewrites embedded/models/tiny-qwen3/
     python embedded/build_tiny_qwen3.py --check      # rebuilds elsewhere and compares hashes

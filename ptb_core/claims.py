@@ -35,6 +35,8 @@ from ptb_core.processes import boot_id, is_same_process, pid_namespace, process_
 
 LEASE_S = 120.0
 HEARTBEAT_S = 10.0
+HELD = "is held by another supervisor that is alive"
+"""What a supervisor says that came second; it is no news of the cell."""
 OBSERVE_S = 25.0
 """Longer than two heartbeats: a holder that has not beaten once in this time is dead."""
 

@@ -14,8 +14,9 @@ SLOW_S = 0.2
 """Longest time that an import or a hook should take; the whole of `ptb list` is to take 0.3."""
 
 HEAVY_MODULES = (
-    "accelerate", "datasets", "docker", "jax", "litellm", "lm_eval", "numpy", "pandas", "peft",
-    "ray", "scipy", "sklearn", "tensorflow", "torch", "transformers", "vllm",
+    "accelerate", "anthropic", "datasets", "docker", "gguf", "jax", "litellm", "lm_eval", "numpy",
+    "openai", "pandas", "peft", "ray", "scipy", "sklearn", "submitit", "tensorflow", "torch",
+    "transformers", "vllm",
 )  # fmt: skip
 """Modules that take from 0.1 to several seconds to import."""
 

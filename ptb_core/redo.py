@@ -21,7 +21,8 @@ from ptb_core.redo_request import RedoKind, write_redo
 from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.run_folder import CellFolder, Run, RunFolder
 from ptb_core.specs import CellSpec, Kind
-from ptb_core.stages.context import Generated, Prepared, Sealed, read_marker
+from ptb_core.stages.context import Generated, Prepared, Sealed
+from ptb_core.stages.markers import read_marker
 from ptb_core.status import CellStatus, cell_status
 
 if TYPE_CHECKING:

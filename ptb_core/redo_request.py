@@ -17,7 +17,7 @@ from ptb_core.atomic import write_bytes, write_json
 from ptb_core.damage import read_stored
 from ptb_core.errors import RecordError
 from ptb_core.run_folder import CellFolder
-from ptb_core.stages.context import read_marker_head
+from ptb_core.stages.markers import read_marker_head
 
 RedoKind: TypeAlias = Literal["retry", "rejudge", "reevaluate", "rescore"]
 

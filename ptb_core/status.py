@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from ptb_core.claims import is_alive, latest_claim
+from ptb_core.claims import HELD, is_alive, latest_claim
 from ptb_core.errors import PtbError, RecordError, printable
 from ptb_core.journal import read_events
 from ptb_core.record_store import read_record
@@ -203,7 +203,7 @@ def _last_words(folder: CellFolder, alive: bool) -> str:
         lines = folder.log.read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    said = [line for line in lines if line.startswith("ptb: ")]
+    said = [line for line in lines if line.startswith("ptb: ") and HELD not in line]
     if said:
         return said[-1].removeprefix("ptb: ")
     failed = [event.text for event in read_events(folder.journal) if event.event == "failed"]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ptb_core.catalogue import Catalogue, load_catalogue
-from ptb_core.claims import HeldClaim, take_claim
+from ptb_core.claims import HELD, HeldClaim, take_claim
 from ptb_core.disk.faults import disk_fault, naming_disk_faults
 from ptb_core.errors import (
     ClaimLostError,
@@ -30,14 +30,10 @@ from ptb_core.redo_request import abandon_redo, finish_redo, read_redo
 from ptb_core.retention.apply import retain_after_record
 from ptb_core.run_folder import Run, RunFolder
 from ptb_core.specs import CellSpec
-from ptb_core.stages.context import (
-    CellStoppedError,
-    StageContext,
-    read_marker_head,
-    write_marker,
-)
+from ptb_core.stages.context import CellStoppedError, StageContext, write_marker
 from ptb_core.stages.generate import generate
 from ptb_core.stages.judge import judge
+from ptb_core.stages.markers import read_marker_head
 from ptb_core.stages.prepare import prepare
 from ptb_core.stages.record import record, record_failure
 from ptb_core.stages.score import score
@@ -100,7 +96,7 @@ def _supervise(run_folder: RunFolder, cell_id: str) -> None:
     folder.path.mkdir(parents=True, exist_ok=True)
     held = take_claim(folder.claims)
     if held is None:
-        raise UsageError(f"{cell_id} is held by another supervisor that is alive")
+        raise UsageError(f"{cell_id} {HELD}")
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

@@ -29,7 +29,6 @@ PLAIN_WORDS = {
     ("lock.py", "transformers"),  # the distribution, whose version is recorded
     ("load_cost.py", "transformers"),  # the module, which is slow to import
     ("json_paths.py", "null"),  # the JSON value
-    ("testing/elsewhere.py", "transformers"),  # the package, whose import is heavy
 }
 """Texts in core that equal a built-in's name and mean something else, or are a declared default."""
 

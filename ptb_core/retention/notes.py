@@ -18,7 +18,7 @@ from ptb_core.journal import append_line
 from ptb_core.json_codec import encodable, to_builtins
 from ptb_core.run_folder import CellFolder
 from ptb_core.sandboxing import SealedFile
-from ptb_core.stages.context import read_marker_head
+from ptb_core.stages.markers import read_marker_head
 
 What: TypeAlias = Literal["checkpoint", "copy", "weights", "sandbox", "unfinished", "temporary"]
 

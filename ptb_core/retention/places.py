@@ -17,7 +17,8 @@ from ptb_core.records import Record
 from ptb_core.retention.notes import What
 from ptb_core.run_folder import CellFolder
 from ptb_core.sandboxing import SealedFile
-from ptb_core.stages.context import Judged, Sealed, Solved, read_marker, read_marker_head
+from ptb_core.stages.context import Judged, Sealed, Solved
+from ptb_core.stages.markers import read_marker, read_marker_head
 from ptb_core.stages.solve import OUTSIDE_WORKSPACE, SUBMISSION
 
 WEIGHTS_SUFFIX = ".safetensors"

@@ -9,23 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-import msgspec
-
 from ptb_core import lock
 from ptb_core.atomic import write_json
-from ptb_core.damage import parse_stored, read_stored
 from ptb_core.errors import PtbError, RecordError
 from ptb_core.integrity import HarnessFile, Outcome, Verdict
 from ptb_core.journal import append_event
 from ptb_core.json_codec import to_builtins
 from ptb_core.records import Evaluation, Solve
-from ptb_core.run_folder import CellFolder, Run, RunFolder, run_path_of
+from ptb_core.redo_request import RedoRequest
+from ptb_core.run_folder import CellFolder, Run, RunFolder
 from ptb_core.sandboxing import SandboxFacts, SealedFile
 from ptb_core.specs import CellSpec, JsonValue
+from ptb_core.stages.markers import read_marker
 
 if TYPE_CHECKING:
     from ptb_core.catalogue import Catalogue
-    from ptb_core.redo_request import RedoRequest
 
 ResultT = TypeVar("ResultT")
 
@@ -211,32 +209,6 @@ class StageContext:
             raise CellStoppedError(f"{self.cell.id} was stopped; `ptb run` continues it")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarkerHead:
-    """What a marker says besides the stage's result.
-
-    Attributes:
-        schema_version: Version of this form.
-        stage: Name of the stage.
-        attempt: The attempt that did it.
-        fence: Fencing number of the supervisor that wrote it.
-        finished_unix_s: When.
-        result: The stage's result; paths in the run folder are relative to it.
-        software: Versions of this project, Python and the libraries that did it; empty in
-            markers of versions that did not note them.
-        components: Distribution, version and manifest digest of the cell's components then.
-    """
-
-    stage: str
-    attempt: int
-    fence: int
-    finished_unix_s: float
-    result: msgspec.Raw
-    software: Mapping[str, JsonValue] = field(default_factory=dict)
-    components: Mapping[str, JsonValue] = field(default_factory=dict)
-    schema_version: int = 1
-
-
 def write_marker(context: StageContext, stage: str, result: object) -> None:
     """Leave a stage's marker: in its attempt for ever, and as the one that counts.
 
@@ -255,28 +227,3 @@ def write_marker(context: StageContext, stage: str, result: object) -> None:
     }
     write_json(context.folder.attempt_marker(stage, context.attempt), head)
     write_json(context.folder.marker(stage), head)
-
-
-def read_marker(path: Path, result_type: type[ResultT]) -> ResultT | None:
-    """Return the result in a stage's marker, or None if the stage is not done.
-
-    Raises:
-        RecordError: If the marker is damaged, or another version has written it.
-    """
-    head = read_marker_head(path)
-    if head is None:
-        return None
-    root = run_path_of(path)
-    return parse_stored(head.result, path, result_type, MARKER_REMEDY, root=root, version=None)
-
-
-def read_marker_head(path: Path) -> MarkerHead | None:
-    """Return a marker without looking into its result, or None if the stage is not done.
-
-    Raises:
-        RecordError: If the marker is damaged, or another version has written it.
-    """
-    return read_stored(path, MarkerHead, MARKER_REMEDY)
-
-
-MARKER_REMEDY = "remove it and run the plan again to repeat this stage"

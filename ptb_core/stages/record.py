@@ -20,16 +20,14 @@ from ptb_core.specs import JsonValue
 from ptb_core.stages.context import (
     Generated,
     Judged,
-    MarkerHead,
     Prepared,
     Recorded,
     Scored,
     Sealed,
     Solved,
     StageContext,
-    read_marker,
-    read_marker_head,
 )
+from ptb_core.stages.markers import MarkerHead, read_marker, read_marker_head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,18 +19,11 @@ import msgspec
 
 from ptb_core.interfaces import CellCommand, Component, Executor, JobHandle, Resources, Sandbox
 from ptb_core.json_codec import from_json, to_builtins
+from ptb_core.load_cost import HEAVY_MODULES
 from ptb_core.manifests import SPEC_TYPES
 from ptb_core.sandboxing import Command, ProcessHandle, SandboxRequest, SessionHandle
 from ptb_core.specs import JsonValue, Kind
 from ptb_core.testing.expectation import expect
-
-HEAVY = frozenset(
-    {
-        "anthropic", "datasets", "docker", "gguf", "jax", "litellm", "lm_eval", "numpy", "openai",
-        "pandas", "peft", "ray", "scipy", "submitit", "tensorflow", "torch", "transformers", "vllm",
-    }
-)  # fmt: skip
-"""Packages whose import costs so much that loading a plugin must not need them."""
 
 _WATCHED = ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system")
 _ASKED_TIMES = 5
@@ -163,7 +156,7 @@ def probe(content: bytes) -> Probed:
     return Probed(
         spec=to_builtins(component.spec),
         attributes=tuple(sorted(set(getattr(component, "__dict__", ())) - {"spec"})),
-        heavy=tuple(sorted(imported & HEAVY)),
+        heavy=tuple(sorted(imported.intersection(HEAVY_MODULES))),
         reason=reason if reason is None or isinstance(reason, str) else f"({reason!r})",
         reason_s=min(times),
         reached=tuple(dict.fromkeys(reached)),

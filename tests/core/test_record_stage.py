@@ -22,7 +22,6 @@ from ptb_core.sandboxing import SandboxFacts, SealedFile
 from ptb_core.stages.context import (
     Generated,
     Judged,
-    MarkerHead,
     Prepared,
     Recorded,
     Scored,
@@ -30,6 +29,7 @@ from ptb_core.stages.context import (
     Solved,
     StageContext,
 )
+from ptb_core.stages.markers import MarkerHead
 from ptb_core.stages.record import Story, attempts, counting, make_record, record, record_failure
 
 from .small_run import BASE, NULL, record_of, small_run, write_marker

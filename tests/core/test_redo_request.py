@@ -17,7 +17,8 @@ from ptb_core.json_codec import to_builtins
 from ptb_core.record_store import read_record
 from ptb_core.redo_request import read_redo, write_redo
 from ptb_core.run_folder import CellFolder, RunFolder
-from ptb_core.stages.context import Judged, Recorded, Scored, StageContext, read_marker
+from ptb_core.stages.context import Judged, Recorded, Scored, StageContext
+from ptb_core.stages.markers import read_marker
 from ptb_core.stages.record import record
 from ptb_core.status import cell_status, describe_status
 from ptb_core.supervisor import CellRun, Stage, StageFailedError

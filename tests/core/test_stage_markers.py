@@ -12,14 +12,8 @@ import pytest
 from ptb_core.catalogue import Catalogue
 from ptb_core.errors import RecordError
 from ptb_core.journal import read_events
-from ptb_core.stages.context import (
-    CellStoppedError,
-    Judged,
-    Recorded,
-    StageContext,
-    read_marker,
-    read_marker_head,
-)
+from ptb_core.stages.context import CellStoppedError, Judged, Recorded, StageContext
+from ptb_core.stages.markers import read_marker, read_marker_head
 
 from .small_run import NULL, small_run, write_marker
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ptb_core import status as status_module
-from ptb_core.claims import take_claim
+from ptb_core.claims import HELD, take_claim
 from ptb_core.evaluation.protocol import STRICT
 from ptb_core.journal import append_event
 from ptb_core.run_folder import RunFolder
@@ -232,6 +232,13 @@ def test_a_dead_supervisors_deadline_is_not_shown() -> None:
     stands = status(stage="solve", deadline_unix_s=4600.0, is_alive=False)
     words = "solve, no supervisor (`ptb run` continues it)"
     assert describe_status(stands, now_unix_s=1000.0) == words
+
+
+def test_what_a_second_supervisor_said_is_no_news_of_the_cell(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path).cell(CELL.id)
+    folder.path.mkdir(parents=True)
+    folder.log.write_text(f"ptb: {CELL.id} {HELD}\n", "utf-8")
+    assert cell_status(RunFolder(tmp_path), CELL).problem == ""
 
 
 def test_a_supervisor_that_said_nothing_is_explained_by_its_last_failed_attempt(

@@ -32,13 +32,8 @@ from ptb_core.plan import load_plan
 from ptb_core.record_store import read_record
 from ptb_core.run_folder import Run, RunFolder
 from ptb_core.sandboxing import SessionHandle
-from ptb_core.stages.context import (
-    CellStoppedError,
-    Judged,
-    StageContext,
-    read_marker,
-    read_marker_head,
-)
+from ptb_core.stages.context import CellStoppedError, Judged, StageContext
+from ptb_core.stages.markers import read_marker, read_marker_head
 from ptb_core.stages.solve import LiveAgent
 from ptb_core.status import cell_status, describe_status
 from ptb_core.supervisor import CellRun, Stage, StageFailedError, stages_of

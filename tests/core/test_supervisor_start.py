@@ -28,7 +28,7 @@ load_catalogue()  # checks manifests the first time, with jsonschema
 if sys.argv[1:]:
     from ptb_core.run_folder import RunFolder
     from ptb_core.stages import solve
-    from ptb_core.stages.context import CellStoppedError
+    from ptb_core.stages.context import (CellStoppedError)
     from ptb_core.supervisor import supervise
 
     def look(*_):

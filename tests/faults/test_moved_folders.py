@@ -21,9 +21,10 @@ from ptb_core.journal import append_line
 from ptb_core.json_codec import to_builtins
 from ptb_core.run_folder import RunFolder
 from ptb_core.sandboxing import SessionHandle
-from ptb_core.stages.context import Generated, Recorded, StageContext, read_marker
+from ptb_core.stages.context import Generated, Recorded, StageContext
 from ptb_core.stages.generate import LiveServer
 from ptb_core.stages.live import read_live
+from ptb_core.stages.markers import read_marker
 from ptb_core.stages.solve import LiveAgent, find_live
 from ptb_plugins.sandboxes import ptb_register_sandboxes
 

@@ -13,7 +13,8 @@ from ptb_core import lock
 from ptb_core.cli.main import main
 from ptb_core.errors import RecordError
 from ptb_core.record_store import read_record
-from ptb_core.stages.context import StageContext, read_marker_head
+from ptb_core.stages.context import StageContext
+from ptb_core.stages.markers import read_marker_head
 from ptb_core.stages.record import record
 
 from ..core.small_run import BASE, NULL, finish, small_run

@@ -171,7 +171,7 @@ def context_of(world: World) -> Any:
         cell = world.cell()
 
         def result(self, stage: str, result_type: type[Any]) -> Any:
-            from ptb_core.stages.context import read_marker
+            from ptb_core.stages.markers import read_marker
 
             return read_marker(self.folder.marker(stage), result_type)
 

@@ -19,7 +19,8 @@ from ptb_core.journal import read_events
 from ptb_core.record_store import read_record
 from ptb_core.records import Record
 from ptb_core.run_folder import CellFolder
-from ptb_core.stages.context import Sealed, Solved, read_marker, read_marker_head
+from ptb_core.stages.context import Sealed, Solved
+from ptb_core.stages.markers import read_marker, read_marker_head
 from ptb_core.supervisor import stages_of
 
 from .plugin.ptb_engine_double.server import answer

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ptb_core.journal import read_events
 from ptb_core.run_folder import CellFolder
-from ptb_core.stages.context import Solved, read_marker
+from ptb_core.stages.context import Solved
+from ptb_core.stages.markers import read_marker
 
 from .proof import Expected, Findings, json_lines, prove
 from .world import AGENT_CELL, ROLES, Process, Setup, World, role_of, wait_until
