@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ptb_core.sizes import in_words
+
 if TYPE_CHECKING:
     from ptb_core.fetch import PrefetchItem, Progress
     from ptb_core.specs import ModelSpec, TaskSpec
-
-MIB = 2**20
-GIB = 2**30
 
 
 @click.command()
@@ -82,17 +81,11 @@ def _line(item: PrefetchItem) -> str:
     if item.state == "failed":
         return f"{item.kind:<6} {item.name:<20} failed\n  {item.reason}"
     revisions = ", ".join(f"{name} {_short(text)}" for name, text in item.revisions.items())
-    return (
-        f"{item.kind:<6} {item.name:<20} {item.state:<8} {_size(item.size_bytes):>9}  {revisions}"
-    )
+    return f"{item.kind:<6} {item.name:<20} {item.state:<8} {in_words(item.size_bytes):>9}  {revisions}"
 
 
 def _short(revision: str) -> str:
     return revision[:19] if revision.startswith("sha256:") else revision[:30]
-
-
-def _size(size: int) -> str:
-    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / MIB:.1f} MiB"
 
 
 def _summary(items: Sequence[PrefetchItem]) -> str:
@@ -100,7 +93,7 @@ def _summary(items: Sequence[PrefetchItem]) -> str:
 
     failed = sum(item.state == "failed" for item in items)
     fetched = sum(item.state == "fetched" for item in items)
-    size = _size(sum(item.size_bytes for item in items))
+    size = in_words(sum(item.size_bytes for item in items))
     if failed:
         return f"{failed} of {len(items)} could not be had; the reasons stand above"
     if fetched:
@@ -116,8 +109,8 @@ def _progress() -> Progress:
         return silent
 
     def show(what: str, done: int, total: int | None) -> None:
-        of = f" of {_size(total)}" if total else ""
-        click.echo(f"\r\033[K{what}: {_size(done)}{of}", nl=False, err=True)
+        of = f" of {in_words(total)}" if total else ""
+        click.echo(f"\r\033[K{what}: {in_words(done)}{of}", nl=False, err=True)
         if total is not None and done >= total:
             click.echo("\r\033[K", nl=False, err=True)
 

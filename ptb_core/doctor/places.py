@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptb_core.doctor.findings import Finding, ok, problem, warning
+from ptb_core.sizes import GIB
 
-GB = 10**9
-SUBMISSION_GB = 8
-"""Largest submission of the published models, in GB; the smallest of the four takes 3."""
-TEMPORARY_GB = 1
+SUBMISSION_GIB = 8
+"""Largest submission of the published models, in GiB; the smallest of the four takes 3."""
+TEMPORARY_GIB = 1
 SKEW_S = 2.0
 """Largest difference between this machine's clock and a file server's that needs no word."""
 
@@ -90,7 +90,7 @@ def cache_findings(place: Place) -> Iterator[Finding]:
     if place.fault:
         yield warning(f"{_named(place)} cannot be written ({place.fault})", _CACHE_ADVICE)
         return
-    yield _room(place, SUBMISSION_GB, "a model of 4 billion parameters takes 8", _CACHE_ADVICE)
+    yield _room(place, SUBMISSION_GIB, "a model of 4 billion parameters takes 8", _CACHE_ADVICE)
 
 
 def run_findings(place: Place) -> Iterator[Finding]:
@@ -99,7 +99,7 @@ def run_findings(place: Place) -> Iterator[Finding]:
         yield problem(f"{_named(place)} cannot be written ({place.fault})", _RUN_ADVICE)
         return
     needed = "a cell's submission takes 3 to 8"
-    yield _room(place, SUBMISSION_GB, needed, f"make room, or {_RUN_ADVICE}")
+    yield _room(place, SUBMISSION_GIB, needed, f"make room, or {_RUN_ADVICE}")
     if abs(place.skew_s) > SKEW_S:
         direction = "ahead of" if place.skew_s > 0 else "behind"
         fact = f"run folders: the clock of their file server is {abs(place.skew_s):.0f} s "
@@ -114,13 +114,13 @@ def temporary_findings(place: Place) -> Iterator[Finding]:
     if place.fault:
         yield problem(f"{_named(place)} cannot be written ({place.fault})", advice)
         return
-    yield _room(place, TEMPORARY_GB, "programs may need 1", "make room there")
+    yield _room(place, TEMPORARY_GIB, "programs may need 1", "make room there")
 
 
-def _room(place: Place, least_gb: int, needed: str, advice: str) -> Finding:
-    free = place.free_bytes / GB
-    fact = f"{_named(place)}: {free:.1f} GB free"
-    return ok(fact) if free >= least_gb else warning(f"{fact}; {needed} GB", advice)
+def _room(place: Place, least_gib: int, needed: str, advice: str) -> Finding:
+    free = place.free_bytes / GIB
+    fact = f"{_named(place)}: {free:.1f} GiB free"
+    return ok(fact) if free >= least_gib else warning(f"{fact}; {needed} GiB", advice)
 
 
 def _named(place: Place) -> str:

@@ -16,7 +16,7 @@ from ptb_core.doctor.examine import _section
 from ptb_core.doctor.findings import Finding
 from ptb_core.doctor.gpus import Answer
 from ptb_core.doctor.machine import GIB, Machine
-from ptb_core.doctor.places import GB, Place
+from ptb_core.doctor.places import Place
 
 
 def told(findings: Iterable[Finding]) -> list[str]:
@@ -139,18 +139,18 @@ def test_clocks_that_cannot_keep_a_deadline_are_problems():
 
 # Places ---------------------------------------------------------------------------------------
 
-PLACE = Place(role="run folders", path=Path("/r"), free_bytes=20 * GB, fault="", skew_s=0.0)
+PLACE = Place(role="run folders", path=Path("/r"), free_bytes=20 * GIB, fault="", skew_s=0.0)
 RUN_ADVICE = "start `ptb run` in another folder, or name one with --run-dir"
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, ["ok | run folders (/r): 20.0 GB free"]),
+        ({}, ["ok | run folders (/r): 20.0 GiB free"]),
         (
-            {"free_bytes": 5 * GB},
+            {"free_bytes": 5 * GIB},
             [
-                "warning | run folders (/r): 5.0 GB free; a cell's submission takes 3 to 8 GB | "
+                "warning | run folders (/r): 5.0 GiB free; a cell's submission takes 3 to 8 GiB | "
                 f"make room, or {RUN_ADVICE}"
             ],
         ),
@@ -164,7 +164,7 @@ RUN_ADVICE = "start `ptb run` in another folder, or name one with --run-dir"
         (
             {"skew_s": -7.4},
             [
-                "ok | run folders (/r): 20.0 GB free",
+                "ok | run folders (/r): 20.0 GiB free",
                 "warning | run folders: the clock of their file server is 7 s behind this "
                 "machine's | set both (NTP): cells are safe, for claims keep to the file "
                 "server's clock, but times in records differ",
@@ -173,7 +173,7 @@ RUN_ADVICE = "start `ptb run` in another folder, or name one with --run-dir"
         (
             {"skew_s": 90.0},
             [
-                "ok | run folders (/r): 20.0 GB free",
+                "ok | run folders (/r): 20.0 GiB free",
                 "warning | run folders: the clock of their file server is 90 s ahead of this "
                 "machine's | set both (NTP): cells are safe, for claims keep to the file "
                 "server's clock, but times in records differ",
@@ -191,9 +191,9 @@ def test_a_cache_that_cannot_be_written_takes_away_only_what_must_be_fetched():
         "warning | cache (/c) cannot be written (Permission denied) | set PTB_CACHE to a folder "
         "with room that you may write to"
     ]
-    small = replace(PLACE, role="cache", path=Path("/c"), free_bytes=GB)
+    small = replace(PLACE, role="cache", path=Path("/c"), free_bytes=GIB)
     assert told(places.cache_findings(small)) == [
-        "warning | cache (/c): 1.0 GB free; a model of 4 billion parameters takes 8 GB | set "
+        "warning | cache (/c): 1.0 GiB free; a model of 4 billion parameters takes 8 GiB | set "
         "PTB_CACHE to a folder with room that you may write to"
     ]
 
@@ -204,9 +204,9 @@ def test_temporary_files_need_a_place():
         "problem | temporary files (/tmp) cannot be written (Permission denied) | make it "
         "writable for everybody with the sticky bit set (mode 1777)"
     ]
-    full = replace(place, fault="", free_bytes=GB // 2)
+    full = replace(place, fault="", free_bytes=GIB // 2)
     assert told(places.temporary_findings(full)) == [
-        "warning | temporary files (/tmp): 0.5 GB free; programs may need 1 GB | make room there"
+        "warning | temporary files (/tmp): 0.5 GiB free; programs may need 1 GiB | make room there"
     ]
 
 
