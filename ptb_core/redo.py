@@ -35,6 +35,9 @@ STAGES: Mapping[RedoKind, tuple[str, ...]] = {
 }
 """Stages that each command repeats; those of ``retry`` depend on why the cell is missing."""
 
+WEIGHTS = {"generate", "judge"}
+"""Stages that need the sealed weights."""
+
 
 class NotRedoableError(PtbError):
     """A cell cannot be done again in the way asked for; the message says why, without its name."""
@@ -158,12 +161,15 @@ def _stages(run_folder: RunFolder, cell: CellSpec, kind: RedoKind) -> tuple[str,
         raise NotRedoableError(_busy(claim))
     status = cell_status(run_folder, cell)
     if kind == "retry":
-        return _stages_of_retry(status)
+        stages = _stages_of_retry(status)
+        if WEIGHTS & set(stages):
+            refuse_removed_checkpoint(folder)
+        return stages
     if not status.is_recorded and not status.is_redoing:
         raise NotRedoableError(
             f"it is not finished (stage {status.stage}); `ptb run` on the run folder continues it"
         )
-    if kind in ("rejudge", "reevaluate"):
+    if WEIGHTS & set(STAGES[kind]):
         refuse_removed_checkpoint(folder)
     if kind == "rejudge":
         _require_evidence(cell, folder)
@@ -209,7 +215,6 @@ def _busy(claim: Claim) -> str:
 def _require_evidence(cell: CellSpec, folder: CellFolder) -> None:
     if cell.kind == "base":
         raise NotRedoableError("it measures the base model, and judges look at agents' cells only")
-    refuse_removed_checkpoint(folder)
     sealed = read_marker(folder.marker("seal"), Sealed)
     if sealed is None or not sealed.evidence.is_dir():
         raise NotRedoableError(_gone("the evidence", sealed.evidence if sealed else folder.path))
@@ -222,7 +227,6 @@ def _require_checkpoint(cell: CellSpec, folder: CellFolder) -> None:
             place = prepared.base_model if prepared else folder.path
             raise NotRedoableError(_gone("the base model", place))
         return
-    refuse_removed_checkpoint(folder)
     sealed = read_marker(folder.marker("seal"), Sealed)
     if sealed is not None and sealed.path is None:
         raise NotRedoableError(

@@ -81,7 +81,8 @@ def _line(item: PrefetchItem) -> str:
     if item.state == "failed":
         return f"{item.kind:<6} {item.name:<20} failed\n  {item.reason}"
     revisions = ", ".join(f"{name} {_short(text)}" for name, text in item.revisions.items())
-    return f"{item.kind:<6} {item.name:<20} {item.state:<8} {in_words(item.size_bytes):>9}  {revisions}"
+    size = in_words(item.size_bytes)
+    return f"{item.kind:<6} {item.name:<20} {item.state:<8} {size:>9}  {revisions}"
 
 
 def _short(revision: str) -> str:

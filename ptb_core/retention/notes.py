@@ -120,4 +120,6 @@ def _shown(files: Sequence[SealedFile]) -> str:
     weights = [file for file in files if file.path.endswith(".safetensors")]
     listed = [f"{file.path} with sha256 {file.sha256}" for file in weights[:2]]
     more = len(files) - len(listed)
-    return ", ".join([*listed, f"{more} further file{'' if more == 1 else 's'}"])
+    if more:
+        listed.append(f"{more} further file{'' if more == 1 else 's'}")
+    return ", ".join(listed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from ptb_core.catalogue import load_catalogue
 from ptb_core.claims import take_claim
 from ptb_core.cli.main import main
 from ptb_core.cli.redo import describe_change
-from ptb_core.errors import UsageError
+from ptb_core.errors import PluginError, UsageError
 from ptb_core.evaluation.exchange import TaskScore
 from ptb_core.lock import components
 from ptb_core.records import Evaluation
 from ptb_core.redo import Change, Chosen, choose, require_components
 from ptb_core.redo_request import RedoKind, write_redo
+from ptb_core.retention.notes import Removal, note_removal
 from ptb_core.run_folder import RunFolder
+from ptb_core.sandboxing import SealedFile
 
 from .small_run import BASE, MINE, NULL, finish, record_of, small_run, write_marker
 
@@ -177,6 +180,29 @@ def test_what_was_removed_or_never_there_cannot_be_looked_at_again(run_folder: R
     assert refusal(run_folder, "rescore", NULL).endswith(f"its completions {gone.format(log)}")
 
 
+@pytest.mark.parametrize("kind", ["retry", "rejudge", "reevaluate"])
+def test_a_checkpoint_that_went_by_rule_is_named_before_anything_starts(
+    run_folder: RunFolder, kind: RedoKind
+) -> None:
+    ended(run_folder, NULL, counts="missing", verdict="inconclusive")
+    shutil.rmtree(sealed(run_folder, NULL) / "submission")
+    removal = Removal(
+        what="checkpoint",
+        path="stages/seal/attempt-001/submission",
+        why="the cell is recorded",
+        by="retention none",
+        removed_unix_s=0.0,
+        freed_bytes=1,
+        files=(SealedFile(path="model.safetensors", size=1, sha256="d" * 64),),
+    )
+    note_removal(run_folder.cell(NULL), removal)
+    assert refusal(run_folder, kind, NULL).endswith(
+        f"\n  {NULL}: its checkpoint was removed on 1970-01-01 00:00 UTC by retention none, "
+        "because the cell is recorded; it can neither answer nor be judged by its weights again. "
+        f"It was: model.safetensors with sha256 {'d' * 64}"
+    )
+
+
 def test_a_cell_without_a_submission_has_nothing_to_evaluate(run_folder: RunFolder) -> None:
     ended(run_folder, NULL, counts="base", submission="absent", evaluation=None)
     sealed(run_folder, NULL, state="absent", reason="there is no final_model", path=None)
@@ -317,6 +343,25 @@ def test_the_change_of_a_cell_is_one_line(run_folder: RunFolder) -> None:
     ]
     assert [describe_change(change) for change, _ in lines] == [f"c: {text}" for _, text in lines]
     assert [change.is_good for change, _ in lines] == [True, True, True, True, False, False]
+
+
+def test_a_failed_cell_may_need_every_plugin_of_its_life(
+    run_folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended(run_folder, NULL, counts="missing")
+    run_folder.cell(NULL).marker("record").unlink()
+    wanted = chosen(run_folder, "retry", NULL)
+    for plugin, lacking in {
+        "builtin-scaffolds": "scaffold 'null'",
+        "builtin-sandboxes": "sandbox 'local'",
+        "builtin-engines": "engine 'transformers'",
+        "builtin-judges": "judge 'lineage'",
+    }.items():
+        monkeypatch.setenv("PTB_DISABLE_PLUGINS", plugin)
+        load_catalogue.cache_clear()
+        with pytest.raises(PluginError, match=f"there is no {lacking}"):
+            require_components(run_folder.open(), load_catalogue(), wanted)
+    load_catalogue.cache_clear()
 
 
 def test_the_lock_names_a_component_that_is_not_installed_any_more(

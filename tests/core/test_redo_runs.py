@@ -151,6 +151,13 @@ def test_a_cell_that_is_still_missing_says_why(world: World) -> None:
     assert world.run_folder.cell(NULL).attempts("judge") == [1, 2]
 
 
+def test_a_cell_that_turns_out_flagged_counts_and_is_no_problem(world: World) -> None:
+    world.judging = lambda _: judged("flagged")
+    (change,) = world.redo(world.chosen("retry", NULL))
+    assert change.after is not None
+    assert (change.after.counts, change.problem, change.is_good) == ("base", "", True)
+
+
 def test_a_repetition_that_failed_leaves_the_record_and_says_what_failed_last(
     world: World,
 ) -> None:
