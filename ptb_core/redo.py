@@ -90,7 +90,8 @@ def choose(run_folder: RunFolder, run: Run, kind: RedoKind, wanted: Sequence[str
         wanted: Cell ids; none means every cell for which it makes sense.
 
     Raises:
-        UsageError: If a wanted cell does not exist or cannot be done again, or no cell can.
+        UsageError: If a wanted cell does not exist or cannot be done again, or no cell can; a run
+            with nothing to retry is no error.
     """
     cells = [run.cell(name) for name in dict.fromkeys(wanted)] if wanted else list(run.cells)
     stages: dict[str, tuple[str, ...]] = {}
@@ -100,7 +101,7 @@ def choose(run_folder: RunFolder, run: Run, kind: RedoKind, wanted: Sequence[str
             stages[cell.id] = _stages(run_folder, cell, kind)
         except PtbError as error:
             left_out[cell.id] = str(error)
-    if (wanted and left_out) or not stages:
+    if (wanted and left_out) or not (stages or kind == "retry"):
         reasons = "".join(f"\n  {cell}: {reason}" for cell, reason in left_out.items())
         raise UsageError(f"{_VERBS[kind]} is not possible; nothing was changed:{reasons}")
     return Chosen(kind=kind, stages=stages, left_out=left_out)

@@ -72,7 +72,7 @@ def describe_result(record: Record | None) -> str:
 
 
 def _announcement(chosen: Chosen) -> list[str]:
-    count = "1 cell" if len(chosen.stages) == 1 else f"{len(chosen.stages)} cells"
+    count = "1 cell" if len(chosen.stages) == 1 else f"{len(chosen.stages) or 'no'} cells"
     return [
         f"{count} to do again",
         *(f"left out: {cell}: {reason}" for cell, reason in chosen.left_out.items()),

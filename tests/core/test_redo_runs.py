@@ -237,6 +237,20 @@ def test_the_command_announces_what_it_does_and_prints_what_changed(
     )
 
 
+def test_a_run_with_nothing_to_retry_is_no_error(
+    command_world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command_world.judging = lambda _: judged("clean")
+    path = command_world.run_folder.path
+    do_again(path, (), "retry")
+    capsys.readouterr()
+    do_again(path, (), "retry")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"no cells to do again\nleft out: {BASE}: it counts with its own score")
+    assert command_world.executor.submitted == [MINE, NULL]
+
+
 def test_a_cell_without_a_score_ends_the_command_with_one(
     command_world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
