@@ -150,9 +150,11 @@ def settled_cells(run_folder: RunFolder, plan: Plan) -> frozenset[str]:
 
 
 def describe_outlook(outlook: Outlook | None) -> list[str]:
-    """Return what `ptb validate` and `ptb run` print about the disk."""
+    """Return what `ptb validate` and `ptb run` print about the disk; nothing if none is needed."""
     if outlook is None:
         return ["disk: its file system does not say how much room there is"]
+    if not (outlook.live.bytes or outlook.cache.bytes):
+        return []
     return [outlook.sentence, *filter(None, (outlook.refusal, outlook.warning))]
 
 

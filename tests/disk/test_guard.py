@@ -313,6 +313,10 @@ def test_a_disk_with_room_is_described_and_no_more(run: RunFolder) -> None:
     ]
 
 
+def test_a_run_that_is_done_needs_no_word_about_the_disk(run: RunFolder) -> None:
+    assert describe_outlook(made(run, cells=0, live=NOTHING, kept=NOTHING)) == []
+
+
 def test_a_disk_that_is_clearly_too_small_is_refused_before_anything_starts(
     run: RunFolder,
 ) -> None:
