@@ -110,6 +110,10 @@ class Catalogue:
         brought.sort(key=lambda one: (KINDS.index(one.kind), one.name))
         return tuple(brought)
 
+    def not_loaded(self, kind: Kind) -> tuple[str, ...]:
+        """Return the plugins that may bring components of a kind and could not be loaded."""
+        return tuple(str(one.plugin) for one in self.broken if one.kind in (None, kind))
+
     def names(self, kind: Kind) -> tuple[str, ...]:
         """Return the names of a kind, sorted, unusable ones included."""
         return tuple(sorted({one.contribution.name for one in self._of(kind)}))
@@ -252,7 +256,7 @@ class Catalogue:
         known = ", ".join(names) or "none"
         text = f"there is no {kind} {name!r}{did_you_mean(name, names)}; the {FOLDERS[kind]} "
         text += f"are: {known}"
-        suspects = [str(one.plugin) for one in self.broken if one.kind in (None, kind)]
+        suspects = self.not_loaded(kind)
         if suspects:
             text += (
                 f". It may belong to a plugin that is not loaded ({', '.join(suspects)}): "

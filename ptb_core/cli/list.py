@@ -25,17 +25,29 @@ def command(kind: str | None, as_json: bool) -> None:
     plugins for what could not be loaded.
     """
     catalogue = load_catalogue()
-    rows = catalogue.rows(PLURALS[kind] if kind else None)
+    wanted = PLURALS[kind] if kind else None
+    rows = catalogue.rows(wanted)
+    notes = (*catalogue.notes, *_left_out(catalogue, wanted))
     if as_json:
         print_json(rows)
-        for note in catalogue.notes:
+        for note in notes:
             click.echo(f"note: {note}", err=True)
         return
-    for line in lines(catalogue, rows):
+    for line in lines(rows, notes):
         click.echo(line)
 
 
-def lines(catalogue: Catalogue, rows: tuple[Row, ...]) -> list[str]:
+def _left_out(catalogue: Catalogue, wanted: RowKind | None) -> list[str]:
+    """A narrowed list shows no plugins: say which of them may belong to it."""
+    if wanted is None or wanted == "plugin":
+        return []
+    plugins = catalogue.not_loaded(wanted)
+    if not plugins:
+        return []
+    return [f"not loaded, and perhaps missing above: {', '.join(plugins)}; `ptb plugins` says why"]
+
+
+def lines(rows: tuple[Row, ...], notes: tuple[str, ...]) -> list[str]:
     """Return the list as lines of text."""
     text: list[str] = []
     width = max((len(row.name) for row in rows), default=0)
@@ -47,7 +59,7 @@ def lines(catalogue: Catalogue, rows: tuple[Row, ...]) -> list[str]:
         text += ["", "`ptb plugins NAME --traceback` shows where a plugin failed."]
     if not rows:
         text.append("nothing to list")
-    return [*text, *(f"note: {note}" for note in catalogue.notes)]
+    return [*text, *(f"note: {note}" for note in notes)]
 
 
 def _heading(kind: RowKind) -> str:

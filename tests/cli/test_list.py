@@ -108,3 +108,17 @@ def test_a_terminal_gets_bold_headings_unless_no_color_is_set(monkeypatch, no_co
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("NO_COLOR", no_color)
     assert ("\x1b[1m" in emphasised("tasks")) is styled
+
+
+def test_a_narrowed_list_says_which_plugins_may_be_missing_from_it(install, capsys):
+    install("ptb-broken", {"my_plugin.py": "1/0\n"}, "[ptb.v1]\nmine = my_plugin\n")
+    note = (
+        "note: not loaded, and perhaps missing above: ptb-broken 1.0 (entry point mine); "
+        "`ptb plugins` says why"
+    )
+    assert main(["list", "scaffolds"]) == 0
+    assert note in capsys.readouterr().out.splitlines()
+    assert main(["list", "scaffolds", "--json"]) == 0
+    assert note in capsys.readouterr().err.splitlines()
+    assert main(["list"]) == 0
+    assert note not in capsys.readouterr().out.splitlines()

@@ -44,6 +44,14 @@ def status(**facts: object) -> CellStatus:
         (status(stage="waiting", attempt=0, is_alive=False), "waiting"),
         (status(stage="solve", is_alive=False), "solve, no supervisor (`ptb run` continues it)"),
         (
+            status(
+                stage="solve",
+                is_alive=False,
+                problem=f"{CELL.id} was stopped; `ptb run` continues it",
+            ),
+            "solve, stopped; `ptb run` continues it",
+        ),
+        (
             status(stage="prepare", is_alive=False, problem="no space left"),
             "prepare, no supervisor: no space left (`ptb run` continues it)",
         ),
