@@ -113,6 +113,14 @@ def describe(found: Sequence[RunFindings], *, is_agreed: bool) -> Iterator[str]:
         room = sum((run.usage for run in found), Usage())
         words = f"{in_words(room.bytes)} and {room.inodes} inodes"
         hint = "" if is_agreed else "; nothing is removed yet: `--yes` removes it"
+        checkpoints = sum(
+            any(each.item.what == "checkpoint" for each in cell.found)
+            for run in found
+            for cell in run.cells
+        )
+        if checkpoints:
+            cells = "1 cell" if checkpoints == 1 else f"{checkpoints} cells"
+            yield f"{cells} can then be neither rejudged nor reevaluated, only scored again"
         yield f"would free {words}{hint}"
     else:
         yield "nothing to remove"

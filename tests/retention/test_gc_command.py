@@ -48,6 +48,7 @@ def test_it_shows_what_it_would_remove_and_removes_nothing(
         f"  {world.cell(2).id}: frees {in_words(other.bytes)}; its checkpoint stays: it counts as "
         "base, this is the evidence: flagged: other-base-model",
         f"    copy       {in_words(other.bytes):>9}  {own}: the sealed checkpoint holds it",
+        "1 cell can then be neither rejudged nor reevaluated, only scored again",
         f"would free {total} and {inodes} inodes; nothing is removed yet: `--yes` removes it",
     ]
     assert content(world.folder.path) == before
