@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -61,14 +61,10 @@ def components(catalogue: Catalogue, run: Run, cell: CellSpec) -> Mapping[str, J
 
     None for one that is not installed any more: a cell may be judged again without its scaffold.
     """
-    plan = run.plan
     used: list[tuple[Kind, str]] = [
         ("task", cell.task),
         ("model", cell.model),
-        ("sandbox", plan.sandbox.name),
-        ("engine", plan.engine.name),
-        ("executor", plan.executor.name),
-        *(("judge", judge.name) for judge in plan.judges),
+        *_of_every_cell(run.plan),
     ]
     if cell.agent is not None:
         used.append(("scaffold", cell.agent.scaffold))
@@ -81,10 +77,7 @@ def plan_components(catalogue: Catalogue, plan: Plan) -> Mapping[str, JsonValue]
         *(("task", name) for name in plan.tasks),
         *(("model", name) for name in plan.models),
         *(("scaffold", agent.scaffold) for agent in plan.agents),
-        ("sandbox", plan.sandbox.name),
-        ("engine", plan.engine.name),
-        ("executor", plan.executor.name),
-        *(("judge", judge.name) for judge in plan.judges),
+        *_of_every_cell(plan),
     ]
     found = {f"{kind}/{name}": catalogue.provenance(kind, name) for kind, name in used}
     return {
@@ -110,6 +103,15 @@ def gpu_lines() -> list[str]:
     except (OSError, subprocess.TimeoutExpired):
         return []
     return [line.strip() for line in done.stdout.splitlines() if line.strip()]
+
+
+def _of_every_cell(plan: Plan) -> Iterator[tuple[Kind, str]]:
+    """Yield the components that all cells of a plan share."""
+    yield "sandbox", plan.sandbox.name
+    yield "engine", plan.engine.name
+    yield "executor", plan.executor.name
+    for judge in plan.judges:
+        yield "judge", judge.name
 
 
 def _provenance(catalogue: Catalogue, kind: Kind, name: str) -> JsonValue:

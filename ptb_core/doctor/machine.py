@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptb_core.doctor.findings import Finding, ok, problem, warning
+from ptb_core.sizes import GIB
 
-GIB = 2**30
 CELL_MEMORY_GIB = 4.0
 """Memory that a cell is taken to need when its plan sets no limit."""
 OPEN_FILES = 1024

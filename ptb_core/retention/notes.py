@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from ptb_core.errors import PtbError
-from ptb_core.journal import append_line
+from ptb_core.journal import append_line, read_lines
 from ptb_core.json_codec import encodable, to_builtins
 from ptb_core.run_folder import CellFolder
 from ptb_core.sandboxing import SealedFile
@@ -62,18 +62,12 @@ def note_removal(folder: CellFolder, removal: Removal) -> None:
 
 
 def removals(folder: CellFolder) -> tuple[Removal, ...]:
-    """Return what was removed of a cell, oldest first; torn or damaged lines are skipped."""
-    try:
-        lines = folder.removed.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return ()
-    found = []
-    for line in lines:
-        try:
-            found.append(msgspec.json.decode(line, type=Removal))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
-    return tuple(found)
+    """Return what was removed of a cell, oldest first; torn or damaged lines are skipped.
+
+    Raises:
+        RecordError: If the list is there and cannot be read.
+    """
+    return read_lines(folder.removed, Removal, "the list of what was removed")
 
 
 def refuse_removed_checkpoint(folder: CellFolder) -> None:

@@ -15,8 +15,9 @@ from ptb_core.doctor import gpus, hub, machine, packages, places
 from ptb_core.doctor.examine import _section
 from ptb_core.doctor.findings import Finding
 from ptb_core.doctor.gpus import Answer
-from ptb_core.doctor.machine import GIB, Machine
+from ptb_core.doctor.machine import Machine
 from ptb_core.doctor.places import Place
+from ptb_core.sizes import GIB
 
 
 def told(findings: Iterable[Finding]) -> list[str]:

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from ptb_core.api import Command, ProcessStatus, Session
 
@@ -46,19 +45,3 @@ TEST_RUN = os.urandom(4).hex()
 def marked(name: str) -> str:
     """Return a mark for a command's environment that no other test run uses."""
     return f"{TEST_RUN}-{name}"
-
-
-def alive_with(token: str) -> list[int]:
-    """Return the processes of this machine whose environment holds ``token``."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            environment = (folder / "environ").read_bytes()
-            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if token.encode() in environment and state not in "ZX":
-            found.append(int(folder.name))
-    return found

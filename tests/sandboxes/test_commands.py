@@ -4,9 +4,10 @@ import signal
 import sys
 
 import pytest
-from sandbox_running import OpenSession, Run, alive_with, eventually, marked, shell
+from sandbox_running import OpenSession, Run, eventually, marked, shell
 
 from ptb_core.api import Command, ProcessHandle, SandboxError, Session
+from ptb_core.testing.watching import marked_processes
 
 
 def test_a_missing_program_exits_with_127_and_says_so(session: Session) -> None:
@@ -92,7 +93,7 @@ def test_a_command_whose_parent_inside_is_killed_is_still_followed(session: Sess
     eventually(lambda: session.logs(process) == b"up\n")
     session.stop(process)
     assert session.poll(process).reason == "killed"
-    assert alive_with(marked("orphan")) == []
+    assert marked_processes(marked("orphan")) == []
 
 
 def test_a_command_that_kills_its_parent_while_it_is_stopped_leaves_nothing(
@@ -108,7 +109,7 @@ def test_a_command_that_kills_its_parent_while_it_is_stopped_leaves_nothing(
         eventually(lambda process=process: session.logs(process) == b"up\n")
         session.stop(process)
         assert session.poll(process).reason == "killed"
-        assert alive_with(marked("patricide")) == []
+        assert marked_processes(marked("patricide")) == []
 
 
 def test_the_handle_of_another_session_is_refused(open_session: OpenSession) -> None:

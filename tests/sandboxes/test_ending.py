@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from sandbox_running import OpenSession, alive_with, eventually, marked, python, shell
+from sandbox_running import OpenSession, eventually, marked, python, shell
 
 from ptb_core.api import (
     Command,
@@ -13,21 +13,8 @@ from ptb_core.api import (
     SandboxRequest,
     Session,
 )
-
-STORM = """
-import os, time
-end = time.monotonic() + 20
-for chain in range(8):
-    if os.fork() == 0:
-        break
-else:
-    open("storm", "w").close()
-    time.sleep(60)
-while time.monotonic() < end:
-    if os.fork():
-        os._exit(0)
-    open(f"chain-{chain}", "a").write(".")
-"""
+from ptb_core.testing.sandbox.ending import STORM
+from ptb_core.testing.watching import marked_processes
 
 
 def contents(session: Session, folder: str = ".") -> dict[str, bytes]:
@@ -55,7 +42,7 @@ def test_a_command_of_a_frozen_session_can_be_stopped(open_session: OpenSession)
     session.freeze()
     session.stop(process)
     assert session.poll(process).reason == "killed"
-    assert alive_with(marked("frozen-then-stopped")) == []
+    assert marked_processes(marked("frozen-then-stopped")) == []
     assert session.status().state == "frozen"
 
 
@@ -63,7 +50,7 @@ def test_a_storm_is_stopped_by_a_time_out(open_session: OpenSession) -> None:
     session = open_session()
     process = session.start(python(STORM, env={"T": marked("timed-storm")}, timeout_s=0.6))
     assert session.wait(process, 15).reason == "timeout"
-    assert alive_with(marked("timed-storm")) == []
+    assert marked_processes(marked("timed-storm")) == []
     assert shell(session, "true").exit_code == 0
 
 
@@ -114,7 +101,7 @@ def test_kill_ends_everything_and_keeps_files_and_logs(open_session: OpenSession
     eventually(lambda: b"kept\n" in contents(session).values())
     session.kill()
     session.kill()
-    assert alive_with(marked("kill-ends")) == []
+    assert marked_processes(marked("kill-ends")) == []
     assert session.status().state == "killed"
     assert session.poll(process).reason == "killed"
     assert session.logs(process) == b"said\n"
@@ -133,11 +120,11 @@ def test_close_leaves_no_process_no_socket_and_no_temporary_file(
     script = 'mkdir -p "$TMPDIR/a/b"; touch "$TMPDIR/a/b/c"; chmod 0 "$TMPDIR/a"; sleep 60'
     process = session.start(Command(argv=("sh", "-c", script), env={"T": marked("close-leaves")}))
     mark = process.id
-    eventually(lambda: alive_with(mark))
+    eventually(lambda: marked_processes(mark))
     session.close()
     session.close()
-    assert alive_with(marked("close-leaves")) == []
-    assert alive_with(session.handle.name) == []
+    assert marked_processes(marked("close-leaves")) == []
+    assert marked_processes(session.handle.name) == []
     assert not host_path.parent.parent.exists()
     assert not (tmp_path / "closing" / "tmp").exists()
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]

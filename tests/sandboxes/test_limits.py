@@ -3,18 +3,11 @@
 import os
 import signal
 
-from sandbox_running import OpenSession, alive_with, eventually, marked, python, shell
+from sandbox_running import OpenSession, eventually, marked, python, shell
 
 from ptb_core.api import Command, Limits
-
-HOG = """
-import os, time
-if os.fork() == 0:
-    os.setsid()
-    block = bytearray(os.urandom(1)) * 150_000_000
-    time.sleep(60)
-time.sleep(60)
-"""
+from ptb_core.testing.sandbox.limits import HOG
+from ptb_core.testing.watching import marked_processes
 
 
 def test_a_session_over_its_memory_loses_its_biggest_command(open_session: OpenSession) -> None:
@@ -23,7 +16,7 @@ def test_a_session_over_its_memory_loses_its_biggest_command(open_session: OpenS
     hog = session.start(python(HOG, env={"T": marked("memory-hog")}))
     status = session.wait(hog, 20)
     assert (status.exit_code, status.reason) == (-signal.SIGKILL, "out-of-memory")
-    assert alive_with(marked("memory-hog")) == []
+    assert marked_processes(marked("memory-hog")) == []
     assert session.poll(modest).state == "running"
     message = session.logs(hog, "stderr").decode()
     assert "sandbox: killed: the session used " in message
@@ -54,7 +47,7 @@ def test_too_many_processes_end_the_command_that_has_most(open_session: OpenSess
     process = session.start(Command(argv=("sh", "-c", script), env={"T": marked("many-processes")}))
     status = session.wait(process, 20)
     assert (status.exit_code, status.reason) == (-signal.SIGKILL, "killed")
-    assert alive_with(marked("many-processes")) == []
+    assert marked_processes(marked("many-processes")) == []
     message = session.logs(process, "stderr").decode()
     assert "processes and threads, its limit is 20" in message
 

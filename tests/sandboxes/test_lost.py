@@ -9,9 +9,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from sandbox_running import OpenSession, alive_with, eventually, marked, shell
+from sandbox_running import OpenSession, eventually, marked, shell
 
 from ptb_core.api import Command, ProcessHandle, Sandbox, SandboxLostError, Session, SessionHandle
+from ptb_core.testing.watching import marked_processes
 from ptb_plugins.sandboxes.local import runtime
 from ptb_plugins.sandboxes.local.guard.tree import read
 from ptb_plugins.sandboxes.local.survivors import kill_survivors
@@ -33,7 +34,7 @@ def busy(session: Session, token: str) -> None:
     """Start something that is not easily found: detached, with a child of its own."""
     script = "echo said; setsid sh -c 'sleep 60 & sleep 60' & sleep 60"
     process = session.start(Command(argv=("sh", "-c", script), env={"T": token}))
-    eventually(lambda: len(alive_with(token)) >= 4 and session.logs(process))
+    eventually(lambda: len(marked_processes(token)) >= 4 and session.logs(process))
 
 
 def test_a_killed_guardian_leaves_no_survivors_even_with_nobody_looking(
@@ -42,7 +43,7 @@ def test_a_killed_guardian_leaves_no_survivors_even_with_nobody_looking(
     session = open_session()
     busy(session, "unwatched")
     strike(session)
-    eventually(lambda: alive_with(marked("unwatched")) == [])
+    eventually(lambda: marked_processes(marked("unwatched")) == [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -54,7 +55,7 @@ def test_a_killed_or_stopped_guardian_is_a_lost_session(
     strike(session, number)
     with pytest.raises(SandboxLostError, match="guardian was killed or stopped; what ran inside"):
         session.status()
-    assert alive_with(f"lost-{number}") == []
+    assert marked_processes(f"lost-{number}") == []
     with pytest.raises(SandboxLostError, match="is lost"):
         sandbox.attach(session.handle)
     with pytest.raises(SandboxLostError, match="is lost"):
@@ -78,7 +79,7 @@ def test_the_name_of_a_lost_session_is_free_again_once_swept(
     busy(first, "swept")
     strike(first)
     second = open_session(name=tmp_path.name)
-    assert alive_with(marked("swept")) == []
+    assert marked_processes(marked("swept")) == []
     assert shell(second, "true").exit_code == 0
 
 
@@ -124,8 +125,8 @@ def test_survivors_are_known_by_start_time_and_mark_and_nothing_else_is_touched(
 ) -> None:
     bystander = open_session()
     process = bystander.start(Command(argv=("sleep", "60")))
-    eventually(lambda: alive_with(process.id))
-    pid = alive_with(process.id)[0]
+    eventually(lambda: marked_processes(process.id))
+    pid = marked_processes(process.id)[0]
     control = tmp_path / "control"
     (control / "processes" / "p").mkdir(parents=True)
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -171,7 +172,7 @@ def test_a_session_in_which_nothing_was_started_ends_with_its_opener(
 ) -> None:
     handle, _ = opened_and_killed(tmp_path, isolation, starts=0)
     eventually(lambda: sandbox.attach(handle).status().state == "killed")
-    eventually(lambda: alive_with(f"PTB_SESSION={tmp_path.name}:") == [])
+    eventually(lambda: marked_processes(f"PTB_SESSION={tmp_path.name}:") == [])
     session = sandbox.attach(handle)
     assert session.processes() == ()
     session.close()
@@ -185,7 +186,7 @@ def test_whoever_attaches_finds_the_commands_that_a_killed_opener_had_started(
     assert session.status().state == "running"
     assert session.processes() == tuple(started)
     session.close()
-    assert alive_with(f"PTB_SESSION={tmp_path.name}:") == []
+    assert marked_processes(f"PTB_SESSION={tmp_path.name}:") == []
 
 
 def test_the_next_session_removes_the_folder_of_one_that_nobody_will_close(
@@ -249,6 +250,6 @@ def test_attaching_to_a_lost_session_removes_what_it_left(
     strike(session)
     with pytest.raises(SandboxLostError, match="is lost"):
         sandbox.attach(session.handle)
-    assert alive_with(marked("attached")) == []
+    assert marked_processes(marked("attached")) == []
     assert not session.socket("s")[0].parent.parent.exists()
     assert not (control / ".state.json.1.tmp").exists()
