@@ -133,10 +133,9 @@ def _description(status: CellStatus, now: float) -> str:
     if status.is_redoing and not status.is_alive:
         return f"to be done again: {status.redo} (`ptb run` does it)"
     if status.stage != "waiting" and not status.is_alive:
-        said = status.problem.removeprefix(f"{status.cell.id} ").removeprefix("was stopped; ")
-        if said.startswith("`ptb run`"):  # it was stopped in order, and says itself what to do
-            return f"{words}, stopped; {said}"
-        words += f", no supervisor{': ' if said else ''}{said} (`ptb run` continues it)"
+        said = status.problem.removeprefix(f"{status.cell.id} ")
+        hint = "" if "`ptb run`" in said else " (`ptb run` continues it)"
+        words += f", no supervisor{': ' if said else ''}{said}{hint}"
     return words
 
 

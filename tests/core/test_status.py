@@ -49,7 +49,7 @@ def status(**facts: object) -> CellStatus:
                 is_alive=False,
                 problem=f"{CELL.id} was stopped; `ptb run` continues it",
             ),
-            "solve, stopped; `ptb run` continues it",
+            "solve, no supervisor: was stopped; `ptb run` continues it",
         ),
         (
             status(stage="prepare", is_alive=False, problem="no space left"),
