@@ -21,7 +21,16 @@ from ptb_core.errors import (
     SandboxLostError,
     UsageError,
 )
+from ptb_core.evaluation.checks import (
+    Check,
+    CheckResult,
+    GraderCheck,
+    GraderResult,
+    ProgramCheck,
+    ProgramResult,
+)
 from ptb_core.evaluation.exchange import (
+    UNCHECKED,
     ChatRequest,
     Completion,
     CompletionRequest,
@@ -96,12 +105,15 @@ from ptb_core.traces import OutcomeKind, Trace, TraceEvent, Usage
 from ptb_core.wrapped_session import WrappedSession, inner_handle
 
 __all__ = [
+    "UNCHECKED",
     "AgentSpec",
     "Catalogue",
     "CellCommand",
     "CellContext",
     "CellSpec",
     "ChatRequest",
+    "Check",
+    "CheckResult",
     "CheckpointError",
     "Citation",
     "Command",
@@ -121,6 +133,8 @@ __all__ = [
     "ExecutorSpec",
     "FileSource",
     "Finding",
+    "GraderCheck",
+    "GraderResult",
     "HarnessFile",
     "JobHandle",
     "JobStatus",
@@ -135,6 +149,8 @@ __all__ = [
     "OutcomeKind",
     "ProcessHandle",
     "ProcessStatus",
+    "ProgramCheck",
+    "ProgramResult",
     "PromptText",
     "PtbError",
     "Request",

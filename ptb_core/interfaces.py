@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
+from ptb_core.evaluation.checks import Check, GraderCheck
 from ptb_core.evaluation.exchange import (
     Completion,
     DataDir,
@@ -114,8 +115,22 @@ class Task(Component[TaskSpec]):
     ) -> SampleScore:
         """Score one sample; ``completions`` are in the order of its requests.
 
-        Never raises on any completion: model output is hostile input.
+        Never raises on any completion: model output is hostile input. A task with checks finds
+        their results in each completion's ``checks``; where one is absent it returns a score
+        with the mark ``unchecked``, which never counts.
         """
+
+    def checks(self, sample: Sample, completion: Completion) -> tuple[Check, ...]:
+        """Return what core must find out about a completion before ``score``; none by default.
+
+        Pure, never raises on any completion. Tasks with programs declare ``execute`` in their
+        manifest's ``needs``, tasks with questions to a grader ``grader``.
+        """
+        return ()
+
+    def accepts(self, sample: Sample, check: GraderCheck, reply: str) -> bool:
+        """Say whether a grader's reply holds a verdict; one that does not is asked for again."""
+        return True
 
     @abstractmethod
     def aggregate(self, scores: Sequence[SampleScore], scoring: Scoring) -> TaskScore:

@@ -356,6 +356,26 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GraderSpec:
+    """The outside LLM that grades the completions of tasks which need it.
+
+    Attributes:
+        model: Model, as the endpoint names it; part of the condition of such tasks.
+        base_url: Address of an OpenAI-compatible API, up to and including its version.
+        api_key_env: Environment variable of the trusted side that holds the key; None sends no
+            key. The key itself stands in no plan, argument, log or record.
+        max_in_flight: Questions that may be under way at once.
+        timeout_s: Longest wait for one reply.
+    """
+
+    model: str = "gpt-5-mini"
+    base_url: str = "https://api.openai.com/v1"
+    api_key_env: str | None = "OPENAI_API_KEY"
+    max_in_flight: int = 32
+    timeout_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProtocolSpec:
     """Requests + scoring. ``paper-v1`` = published + published, ``strict`` = seeded + repaired.
 

@@ -1,28 +1,16 @@
-"""The log of completions: JSON lines, appended as answers arrive, so that nothing is asked twice.
-
-A last line that is torn (crash while writing) is cut off; a damaged line before it is an error.
-"""
+"""The log of completions: what was answered, so that nothing is asked twice."""
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
-import msgspec
-
-from ptb_core.atomic import write_all
-from ptb_core.disk.faults import naming_file
 from ptb_core.errors import RecordError
 from ptb_core.evaluation.exchange import Completion
+from ptb_core.evaluation.json_log import JsonLog, read_log
 from ptb_core.evaluation.questions import Question
-
-SYNC_S = 2.0
-"""Longest time for which written lines may stay in the operating system's memory only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +44,8 @@ class CompletionLog:
     def __init__(self, path: Path, epoch: int) -> None:
         self._path = path
         self._epoch = epoch
-        entries, whole_bytes = _read(path)
-        self._entries = {(e.id, e.call): e for e in entries if e.epoch == epoch}
-        self._stream: BinaryIO = path.open("ab", buffering=0)
-        self._stream.truncate(whole_bytes)
-        self._synced = time.monotonic()
+        self._log = JsonLog(path, LogEntry, "completion")
+        self._entries = {(e.id, e.call): e for e in self._log.entries if e.epoch == epoch}
 
     def __enter__(self) -> CompletionLog:
         return self
@@ -71,10 +56,7 @@ class CompletionLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            self._sync()
-        finally:
-            self._stream.close()
+        self._log.__exit__(kind, error, trace)
 
     def find(self, question: Question) -> Completion | None:
         """Return the logged answer, or None when there is none yet.
@@ -107,16 +89,8 @@ class CompletionLog:
             request=question.digest,
             completion=completion,
         )
-        with naming_file(self._path):
-            write_all(self._stream.fileno(), msgspec.json.encode(entry) + b"\n")
+        self._log.append(entry)
         self._entries[question.sample, question.call] = entry
-        if time.monotonic() - self._synced > SYNC_S:
-            self._sync()
-
-    def _sync(self) -> None:
-        with naming_file(self._path):
-            os.fsync(self._stream.fileno())
-        self._synced = time.monotonic()
 
 
 def read_completions(path: Path, epoch: int = 1) -> Mapping[str, tuple[Completion, ...]]:
@@ -126,7 +100,7 @@ def read_completions(path: Path, epoch: int = 1) -> Mapping[str, tuple[Completio
         RecordError: If a line other than a torn last one is damaged.
     """
     calls: dict[str, dict[int, LogEntry]] = {}
-    for entry in _read(path)[0]:
+    for entry in read_log(path, LogEntry, "completion")[0]:
         if entry.epoch == epoch:
             calls.setdefault(entry.id, {})[entry.call] = entry
     return {
@@ -134,27 +108,3 @@ def read_completions(path: Path, epoch: int = 1) -> Mapping[str, tuple[Completio
         for sample, entries in calls.items()
         if len(entries) == next(iter(entries.values())).calls
     }
-
-
-def _read(path: Path) -> tuple[list[LogEntry], int]:
-    """Return all whole lines, and the number of bytes they take."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return [], 0
-    except OSError as error:
-        raise RecordError(
-            f"{path}: the log of completions cannot be read ({error.strerror}); mend that, or move "
-            "it away to generate anew"
-        ) from error
-    *lines, torn = content.split(b"\n")
-    entries = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            entries.append(msgspec.json.decode(line, type=LogEntry))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RecordError(
-                f"{path}, line {number}: found damaged JSON ({error}), expected one completion; "
-                "move the log away to generate anew"
-            ) from error
-    return entries, len(content) - len(torn)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ptb_core.errors import DataError
+from ptb_core.evaluation.checks import CheckResult
 from ptb_core.specs import JsonValue
 
 
@@ -107,6 +108,9 @@ class LogLikelihoodRequest:
     continuation: str
 
 
+UNCHECKED = "unchecked"
+"""Mark of a sample that was scored without the result of one of its checks; it never counts."""
+
 Request: TypeAlias = ChatRequest | CompletionRequest | LogLikelihoodRequest
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "error"]
@@ -134,6 +138,8 @@ class Completion:
         http_status: Status of the reply; 400 with ``error`` is a prompt that is too long.
         log_probability: Natural logarithm, for log-likelihood requests.
         is_greedy: True when the continuation is what greedy decoding gives.
+        checks: What was found out about it afterwards, by the name of each of the task's checks;
+            empty as it comes from the server.
     """
 
     text: str | None
@@ -145,6 +151,7 @@ class Completion:
     http_status: int = 200
     log_probability: float | None = None
     is_greedy: bool | None = None
+    checks: Mapping[str, CheckResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +163,8 @@ class SampleScore:
         value: Score of the sample; 0 or 1 for exact tasks, may be negative for rubric tasks.
         answer: What was taken as the answer, for readers.
         marks: Facts worth counting, such as ``truncated``, ``prompt-too-long``,
-            ``published-code-raises``.
+            ``published-code-raises``. A score with the mark ``unchecked`` is none: a check of
+            the task has no result.
         metrics: Further numbers per sample, for tasks with more than one metric.
     """
 
