@@ -15,6 +15,8 @@ from ptb_core.api import (
     Task,
     mean_and_stderr,
 )
+from ptb_plugins.tasks.aime2025.task import Aime2025
+from ptb_plugins.tasks.gpqamain.task import GpqaMain, in_order
 from ptb_plugins.tasks.gsm8k.task import Gsm8k
 from tests.golden.material import (
     NO_WORDING,
@@ -29,7 +31,8 @@ from tests.golden.material import (
 
 RAISES = "published-code-raises"
 PLACEHOLDER = "{prompt}"
-"""Stands for a wording that is not on this machine: enough to score, not to ask."""
+GPQA_PLACEHOLDER = "{letters} {question} {choices}"
+"""Stand for wordings that are not on this machine: enough to score, not to ask."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +56,10 @@ class ExactTask:
     def agrees(self, row: Row) -> bool:
         """Say whether published scoring gives the row's verdict, and looks at the same answer."""
         score = self.score(row, "published")
+        sample = self.sample(row)
         return (
-            score.value == float(row["verdict"] == "C")
+            sample.target == row.get("target", sample.target)
+            and score.value == float(row["verdict"] == "C")
             and (RAISES in score.marks) == (row["verdict"] == "raises")
             and score.answer == row.get("extracted")
         )
@@ -91,7 +96,39 @@ def gsm8k(golden: Golden) -> ExactTask:
     )
 
 
-EXACT_TASKS: dict[str, Callable[[Golden], ExactTask]] = {"gsm8k": gsm8k}
+def aime2025(golden: Golden) -> ExactTask:
+    """Return aime2025 on the invented rows, which have the form of the real ones."""
+    task = Aime2025(task_facts("aime2025"))
+    text = wording(task.spec.prompts[0])
+    files = {"test": golden.file("invented-aime-rows")}
+    samples = task.samples(DataDir(files=files, prompts={"user": text or PLACEHOLDER}))
+    known = {sample.id: sample for sample in samples}
+    return ExactTask(
+        task=task,
+        has_wording=text is not None,
+        sample=lambda row: known[f"aime2025-{row['sample']}"],
+    )
+
+
+def gpqamain(golden: Golden) -> ExactTask:
+    """Return gpqamain on the invented rows, each shown in the order that the golden row gives."""
+    task = GpqaMain(task_facts("gpqamain"))
+    text = wording(task.spec.prompts[0])
+    files = {"test": golden.file("invented-gpqa-rows")}
+    samples = task.samples(DataDir(files=files, prompts={"user": text or GPQA_PLACEHOLDER}))
+    known = {sample.id: sample for sample in samples}
+    return ExactTask(
+        task=task,
+        has_wording=text is not None,
+        sample=lambda row: in_order(known[row["sample"]], row["order"]),
+    )
+
+
+EXACT_TASKS: dict[str, Callable[[Golden], ExactTask]] = {
+    "aime2025": aime2025,
+    "gpqamain": gpqamain,
+    "gsm8k": gsm8k,
+}
 
 
 def verdict_parity(name: str, golden: Golden) -> Parity:
