@@ -20,7 +20,7 @@ PLUGINS = CORE.parent / "plugins" / "ptb_plugins"
 
 HEAVY = {
     "torch", "transformers", "datasets", "vllm", "lm_eval", "docker", "jsonschema", "numpy",
-    "aiohttp", "safetensors", "rich", "peft", "gguf", "asyncio",
+    "aiohttp", "safetensors", "rich", "peft", "gguf", "asyncio", "yaml",
 }  # fmt: skip
 """What no start of `ptb list` may pay for."""
 
