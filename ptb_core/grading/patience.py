@@ -1,4 +1,4 @@
-"""How long and how often a question is put: waits, deadlines, and clocks that a test can replace."""
+"""How long and how often a question is put: waits, deadlines, and clocks a test can replace."""
 
 from __future__ import annotations
 
