@@ -102,8 +102,7 @@ class Ledger:
         return self._others_usd + self.own.usd
 
     def of_scope(self) -> Spending:
-        """Return what was ever spent on this writer's scope."""
-        self._read()
+        """Return what was ever spent on this writer's scope, as far as it is known here."""
         others = (entry for _, entries in self._others.values() for entry in entries)
         scope = self.own.scope
         return total(scope, (self.own, *(entry for entry in others if entry.scope == scope)))

@@ -97,29 +97,18 @@ def test_retry_after_is_kept_in_both_forms_up_to_a_cap(asking, retry_after, wait
 
 
 def test_a_wait_that_one_question_is_told_holds_for_all(asking):
-    import asyncio
-
     def script(question):
         return failing(429, retry_after="60") if question.text == "a" else FINE
 
     with ScriptedGrader(script) as server:
-        grader = asking.grader(server, limits=GraderLimits(requests=2))
-
-        async def put() -> None:
-            async with grader:
-                patience = grader._open.patience
-                with pytest.raises(CheckError):
-                    await grader.ask(check("a"), lambda _: True)
-                patience._closed_until = asking.clock.now() + 60
-                await grader.ask(check("b"), lambda _: True)
-
-        asyncio.run(put())
+        first, second = asking.ask(server, check("a"), check("b"), limits=GraderLimits(requests=2))
+    assert isinstance(first, CheckError)
+    assert second == GraderResult(text="[[A>B]]")
     assert asking.clock.waits == [60.5, 60.5]
 
 
-@pytest.mark.parametrize("fault", [DISCONNECT])
-def test_a_connection_that_breaks_is_made_again(asking, fault):
-    assert outcome(asking, fault, FINE) == (GraderResult(text="[[A>B]]"), 2)
+def test_a_connection_that_breaks_is_made_again(asking):
+    assert outcome(asking, DISCONNECT, FINE) == (GraderResult(text="[[A>B]]"), 2)
 
 
 def test_a_reply_that_does_not_come_is_asked_for_again(asking):
