@@ -174,8 +174,8 @@ class OpenAiGrader(Grader):
         body = request_body(self._spec, check)
         request = request_digest(self._spec.base_url, body)
         async with here.asking.setdefault(request, asyncio.Lock()):
-            kept = here.cache.get(request)
-            if kept is not None and accepts(kept.text):
+            kept = here.cache.get(request, accepts)
+            if kept is not None:
                 self._counts.cached += 1
                 return GraderResult(text=kept.text, tries=kept.tries)
             async with here.slots:

@@ -8,7 +8,7 @@ never pass for those of the real one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -47,13 +47,17 @@ class RepliesCache:
 
     def __init__(self, folder: Path) -> None:
         self._log = SharedLog(folder, KeptReply, "grader reply")
-        self._kept: dict[str, KeptReply] = {}
+        self._kept: dict[str, list[KeptReply]] = {}
         for path, _ in self._log.files():
-            self._kept.update({entry.request: entry for entry in self._log.read(path)})
+            for reply in self._log.read(path):
+                self._kept.setdefault(reply.request, []).append(reply)
 
-    def get(self, request: str) -> KeptReply | None:
-        """Return the reply to a request, if it was kept."""
-        return self._kept.get(request)
+    def get(self, request: str, accepts: Callable[[str], bool]) -> KeptReply | None:
+        """Return a kept reply to a request that a task accepts, always the same one.
+
+        There are several where two processes asked at once, or where a task came to accept less.
+        """
+        return next((one for one in self._kept.get(request, ()) if accepts(one.text)), None)
 
     def put(self, reply: KeptReply) -> None:
         """Keep a reply.
@@ -62,7 +66,7 @@ class RepliesCache:
             OSError: If it cannot be written.
         """
         self._log.append(reply)
-        self._kept[reply.request] = reply
+        self._kept.setdefault(reply.request, []).append(reply)
 
     def close(self) -> None:
         """End writing."""
