@@ -82,7 +82,7 @@ class _Open:
 
 
 class OpenAiGrader(Grader):
-    """Asks one model; use as an asynchronous context manager, once.
+    """Asks one model; use as an asynchronous context manager, as often as there are rounds.
 
     A question that was ever answered to a task's liking is not put again: its reply is kept.
 
@@ -114,6 +114,7 @@ class OpenAiGrader(Grader):
         self._counts = _Counts()
         self._stopped: StopCheckingError | None = None
         self._open: _Open | None = None
+        self._cache: RepliesCache | None = None
         self._ledger: Ledger | None = None
         self._patience = Patience(self._limits, self._timing)
 
@@ -126,18 +127,18 @@ class OpenAiGrader(Grader):
         Raises:
             RecordError: If kept replies or bookings are damaged.
         """
-        cache = RepliesCache(self._place.replies)
-        ledger = Ledger(self._place.ledger, self._place.scope, self._timing.now)
+        if self._cache is None or self._ledger is None:
+            self._cache = RepliesCache(self._place.replies)
+            self._ledger = Ledger(self._place.ledger, self._place.scope, self._timing.now)
         client = GraderClient(self._spec, self._limits, self._timing)
         try:
             await client.__aenter__()
         except StopCheckingError as error:
             self._stopped = error
-        self._ledger = ledger
         self._open = _Open(
             client=client,
-            cache=cache,
-            ledger=ledger,
+            cache=self._cache,
+            ledger=self._ledger,
             patience=self._patience,
             slots=asyncio.Semaphore(max(1, self.max_in_flight)),
         )

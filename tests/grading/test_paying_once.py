@@ -285,6 +285,30 @@ def test_two_at_once_in_one_folder_lose_no_reply(asking):
     assert len(server.questions) == 2
 
 
+def test_a_grader_may_be_entered_once_per_round_and_counts_all_of_them(asking):
+    with ScriptedGrader(in_turn(saying("yes"))) as server:
+        grader = asking.grader(server)
+
+        async def put(text: str) -> None:
+            async with grader:
+                await grader.ask(check(text), anything)
+
+        for text in ("a", "b", "a"):
+            asyncio.run(put(text))
+        again = asking.grader(server)
+    assert len(server.questions) == 2
+    facts = grader.facts()
+    assert (facts["now"]["asked"], facts["now"]["kept"], facts["scope"]["replies"]) == (2, 1, 2)
+
+    async def enter() -> None:
+        async with again:
+            pass
+
+    asyncio.run(enter())
+    assert again.facts()["scope"] == facts["scope"]
+    assert again.facts()["now"]["asked"] == 0
+
+
 def test_facts_are_json_and_tell_prompts_by_digest(asking):
     with ScriptedGrader(in_turn(saying("yes"))) as server:
         asking.ask(server, prompts={"grader": "Be fair."})
