@@ -22,7 +22,8 @@ from ptb_core.grading.patience import GraderLimits, Patience, Timing
 from ptb_core.grading.prices import TokenUse, cost_usd
 from ptb_core.grading.replies import GraderReply
 from ptb_core.grading.replies_cache import KeptReply, RepliesCache, request_digest
-from ptb_core.specs import GraderSpec, JsonValue, TokenPrice
+from ptb_core.grading.terms import GraderTerms
+from ptb_core.specs import JsonValue
 
 SHOWN_CHARACTERS = 200
 
@@ -40,22 +41,6 @@ class GraderPlace:
     replies: Path
     ledger: Path
     scope: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GraderTerms:
-    """Which grader is asked, and what it may cost.
-
-    Attributes:
-        grader: The grader.
-        price: Its price, or None when it is not known.
-        budget_usd: What all grading of a run may cost together; None sets no limit. Needs a
-            price.
-    """
-
-    grader: GraderSpec
-    price: TokenPrice | None = None
-    budget_usd: float | None = None
 
 
 @dataclass(slots=True)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from ptb_core.evaluation.checks import GraderCheck, GraderResult
-from ptb_core.grading.grader import GraderPlace, GraderTerms, OpenAiGrader
+from ptb_core.grading.grader import GraderPlace, OpenAiGrader
 from ptb_core.grading.patience import GraderLimits, Timing
+from ptb_core.grading.terms import GraderTerms
 from ptb_core.specs import GraderSpec
 from ptb_core.testing.grader import PatientClock, ScriptedGrader
 
