@@ -19,6 +19,10 @@ from ptb_plugins.engines.transformers.config import CheckpointFault, ServerConfi
 
 PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
+VOCABULARY_FILES = frozenset({"tokenizer.json", "tekken.json", "vocab.txt"})
+VOCABULARY_SUFFIXES = (".model", ".tiktoken")
+"""Files that each hold a whole vocabulary; vocab.json needs merges.txt beside it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationDefaults:
@@ -82,29 +86,56 @@ def load_tokenizer(folder: Path) -> Any:
     """Load tokenizer data from a folder.
 
     Raises:
-        CheckpointFault: If it cannot be loaded.
+        CheckpointFault: If there is none, it cannot be loaded, or it makes no tokens of plain text.
     """
     from transformers import AutoTokenizer
 
+    _require_tokenizer(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
-        tokenizer("warm up", add_special_tokens=False)
+        tokens = tokenizer("warm up", add_special_tokens=False)["input_ids"]
     except Exception as error:
         raise CheckpointFault(f"tokenizer data in {folder} cannot be loaded: {error}") from error
+    if not tokens:
+        raise CheckpointFault(f"the tokenizer in {folder} makes no tokens of the text 'warm up'")
     return tokenizer
 
 
+def _require_tokenizer(folder: Path) -> None:
+    """Refuse a folder without vocabulary, of which transformers makes an empty tokenizer."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    single = any(name.endswith(VOCABULARY_SUFFIXES) for name in names)
+    if single or names & VOCABULARY_FILES or {"vocab.json", "merges.txt"} <= names:
+        return
+    raise CheckpointFault(
+        f"{folder} holds no tokenizer: expected tokenizer.json, a .model file, or vocab.json with "
+        "merges.txt; save it with the tokenizer's save_pretrained"
+    )
+
+
 def read_generation_config(folder: str | None) -> dict[str, Any]:
-    """Return the content of a folder's generation_config.json; empty when there is none.
+    """Return the content of a folder's generation_config.json.
+
+    Without that file, the end tokens that config.json declares are all of it; without either it
+    is empty. Source: vLLM and transformers, which fall back to config.json.
 
     Raises:
         CheckpointFault: If the file is no JSON object.
     """
-    if folder is None or not (Path(folder) / "generation_config.json").is_file():
+    if folder is None:
         return {}
-    return _read_object(Path(folder) / "generation_config.json")
+    if (Path(folder) / "generation_config.json").is_file():
+        return _read_object(Path(folder) / "generation_config.json")
+    if not (Path(folder) / "config.json").is_file():
+        return {}
+    config = _read_object(Path(folder) / "config.json")
+    inner = config.get("text_config")
+    end = config.get("eos_token_id")
+    if end is None and isinstance(inner, dict):
+        end = inner.get("eos_token_id")
+    return {} if end is None else {"eos_token_id": end}
 
 
 def generation_defaults(settings: dict[str, Any]) -> GenerationDefaults:
