@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ptb_core.api import Task, TaskSpec, data_dir, hookimpl, load_manifests
+from ptb_plugins.tasks.arenahardwriting.task import ArenaHardWriting
 from ptb_plugins.tasks.errands.task import Errands
 from ptb_plugins.tasks.gsm8k.task import Gsm8k
+from ptb_plugins.tasks.healthbench.task import HealthBench
 
-EVALUABLE: dict[str, type[Task]] = {"errands": Errands, "gsm8k": Gsm8k}
+EVALUABLE: dict[str, type[Task]] = {
+    "arenahardwriting": ArenaHardWriting,
+    "errands": Errands,
+    "gsm8k": Gsm8k,
+    "healthbench": HealthBench,
+}
 """Class of each task that this version can evaluate; the others are described only."""
 
 
