@@ -13,7 +13,9 @@ from ptb_plugins.tasks.repetitions import limit_repetitions
 # Small alphabets repeat by chance; pieces of every span repeat on purpose.
 LETTERS = st.text(st.sampled_from("ab\n"), max_size=60)
 PIECES = st.lists(
-    st.tuples(st.text(st.sampled_from("abc \n漢\ud800"), min_size=1, max_size=9), st.integers(1, 9)),
+    st.tuples(
+        st.text(st.sampled_from("abc \n漢\ud800"), min_size=1, max_size=9), st.integers(1, 9)
+    ),
     max_size=9,
 ).map(lambda pieces: "".join(text * times for text, times in pieces))
 NESTED = st.tuples(PIECES, st.integers(1, 8), LETTERS, st.integers(1, 8)).map(
@@ -33,7 +35,7 @@ def strings_by_regex(text: str) -> str:
     while True:
         before = text
         for least, most in SPANS:
-            pattern = re.compile(r"(.{%d,%d}?)\1{5,}" % (least, most), re.DOTALL)
+            pattern = re.compile(rf"(.{{{least},{most}}}?)\1{{5,}}", re.DOTALL)
             text = pattern.sub(lambda found: found[1] * 5, text)
         if text == before:
             return text

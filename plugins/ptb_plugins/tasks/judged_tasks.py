@@ -39,7 +39,9 @@ def judged_text(completion: Completion) -> str | None:
 
 def has_text(completion: Completion) -> bool:
     """Say whether the model wrote anything, an empty text included."""
-    return completion.error is None and completion.http_status == 200 and completion.text is not None
+    return (
+        completion.error is None and completion.http_status == 200 and completion.text is not None
+    )
 
 
 def missing_text_marks(completion: Completion, scoring: Scoring) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""Strings that a text repeats, found for all lengths without a backtracking search.
+r"""Strings that a text repeats, found for all lengths without a backtracking search.
 
-The published code looks for them with a regular expression, ``(.{a,b}?)\\1{5,}``, which takes
+The published code looks for them with a regular expression, ``(.{a,b}?)\1{5,}``, which takes
 minutes on 60 kB that nearly repeat. Here a text is compared with itself, shifted by each length
 in turn, as one large number: the cost is the text's length times the number of lengths, whatever
 the text is.
@@ -37,9 +37,9 @@ class Stretch(NamedTuple):
 
 
 def limit_repeated_strings(text: str, most: int) -> str:
-    """Return the text with no string of 3 to 500 characters more than ``most`` times in a row.
+    r"""Return the text with no string of 3 to 500 characters more than ``most`` times in a row.
 
-    Equal to searching with ``(.{a,b}?)\\1{most,}`` for each of ``SPANS``, ``most`` copies in
+    Equal to searching with ``(.{a,b}?)\1{most,}`` for each of ``SPANS``, ``most`` copies in
     place of every find, until a whole pass finds nothing.
     """
     while True:

@@ -65,7 +65,9 @@ def judge_messages(
     """Return the messages of one game; braces in the three texts are left alone."""
     texts = (question, answer_a, answer_b)
     fence = hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).hexdigest()[:16]
-    fillings = dict(zip(("question", "answer_a", "answer_b", "fence"), (*texts, fence), strict=True))
+    fillings = dict(
+        zip(("question", "answer_a", "answer_b", "fence"), (*texts, fence), strict=True)
+    )
     return tuple(
         {
             "role": role,

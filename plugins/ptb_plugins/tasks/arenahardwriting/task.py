@@ -73,9 +73,7 @@ class ArenaHardWriting(Task):
                 )
             metadata: dict[str, JsonValue] = {"judge_prompt": wording}
             samples.append(
-                Sample(
-                    id=uid, input={"question": prompt}, target=opponents[uid], metadata=metadata
-                )
+                Sample(id=uid, input={"question": prompt}, target=opponents[uid], metadata=metadata)
             )
         return samples
 

@@ -213,9 +213,12 @@ def _rubric(sample: Sample) -> list[Criterion]:
 
 
 def _names(sample: Sample, completion: Completion, number: int) -> dict[str, Scoring]:
-    """Return the checks of a criterion, each with the scoring whose wording it has."""
-    scorings: tuple[Scoring, ...] = ("published", "repaired")
-    return {_name(sample, completion, number, scoring): scoring for scoring in reversed(scorings)}
+    """Return the checks of a criterion, each with the scoring whose wording it has.
+
+    Where both ask the same it is one check, in the published wording.
+    """
+    scorings: tuple[Scoring, ...] = ("repaired", "published")
+    return {_name(sample, completion, number, scoring): scoring for scoring in scorings}
 
 
 def _name(sample: Sample, completion: Completion, number: int, scoring: Scoring) -> str:
