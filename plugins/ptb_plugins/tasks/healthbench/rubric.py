@@ -121,8 +121,8 @@ def breakdowns(graded: Sequence[Graded], scores: Sequence[float]) -> dict[str, f
 
 
 def as_metrics(graded: Graded) -> dict[str, JsonValue]:
-    """Return a grading as a sample's metrics."""
-    metrics: dict[str, JsonValue] = msgspec.to_builtins(graded)
+    """Return a grading as a sample's metrics, in lists as JSON has them."""
+    metrics: dict[str, JsonValue] = msgspec.json.decode(msgspec.json.encode(graded))
     return metrics
 
 

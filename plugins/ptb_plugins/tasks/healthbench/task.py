@@ -108,8 +108,8 @@ class HealthBench(Task):
         return [
             Sample(
                 id=row.prompt_id,
-                input={"messages": msgspec.to_builtins(row.prompt)},
-                target=msgspec.to_builtins(row.rubrics),
+                input={"messages": [msgspec.to_builtins(turn) for turn in row.prompt]},
+                target=[msgspec.to_builtins(one) for one in row.rubrics],
                 metadata={"theme": tag_value("theme", row.example_tags), "template": template},
             )
             for row in _rows(data)
