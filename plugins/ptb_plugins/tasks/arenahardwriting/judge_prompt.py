@@ -1,4 +1,4 @@
-"""The wording of the judge's question, read from a file.
+"""The wording of the judge's question.
 
 ::
 
@@ -9,7 +9,7 @@
     {answer_a}
     {answer_b}
 
-A file without the two headings is one user message. ``{question}``, ``{answer_a}`` and
+A text without the two headings is one user message. ``{question}``, ``{answer_a}`` and
 ``{answer_b}`` stand exactly once; ``{fence}`` may stand anywhere and becomes a number that
 depends on the three texts, so that none of them can hold it.
 """
@@ -18,56 +18,65 @@ from __future__ import annotations
 
 import hashlib
 import re
-from pathlib import Path
+from collections.abc import Mapping
 
-from ptb_core.api import DataError, JsonValue
+from ptb_core.api import DataDir, DataError, JsonValue
 from ptb_plugins.tasks.arenahardwriting.verdicts import LABELS
+
+NAME = "judge-prompt"
+"""Of the shipped data file, and of the prompt with which a plan replaces it."""
 
 _ONCE = ("{question}", "{answer_a}", "{answer_b}")
 _PLACEHOLDER = re.compile(r"\{(question|answer_a|answer_b|fence)\}")
-_HEADINGS = re.compile(r"\[system\]\n(.*?)\n\[user\]\n(.*)", re.DOTALL)
+_SECTIONS = re.compile(r"\[system\]\n(.*?)\n\[user\]\n(.*)", re.DOTALL)
 
 
-def read_judge_prompt(path: Path) -> dict[str, JsonValue]:
-    """Return the wording by role: ``user``, and ``system`` where the file has headings.
+def judge_wording(data: DataDir) -> dict[str, JsonValue]:
+    """Return the wording by role: ``user``, and ``system`` where the text has the headings.
 
     Raises:
-        DataError: If the file cannot be read, lacks a placeholder or a label, or has a
+        DataError: If the text cannot be read, lacks a placeholder or a label, or has a
             placeholder twice.
     """
-    try:
-        text = path.read_text("utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"arenahardwriting: the judge prompt {path} cannot be read ({error})"
-        ) from error
+    text, origin = _text(data)
     for placeholder in _ONCE:
         if text.count(placeholder) != 1:
             raise DataError(
-                f"arenahardwriting: the judge prompt {path} holds {placeholder} "
-                f"{text.count(placeholder)} times, expected exactly once"
+                f"arenahardwriting: {origin} holds {placeholder} {text.count(placeholder)} times, "
+                "expected exactly once"
             )
     missing = [f"[[{label}]]" for label in LABELS if f"[[{label}]]" not in text]
     if missing:
         raise DataError(
-            f"arenahardwriting: the judge prompt {path} must offer every verdict; it lacks "
-            f"{', '.join(missing)}"
+            f"arenahardwriting: {origin} must offer every verdict; it lacks {', '.join(missing)}"
         )
-    parts = _HEADINGS.fullmatch(text)
-    if parts is None:
+    sections = _SECTIONS.fullmatch(text)
+    if sections is None:
         return {"user": text}
-    return {"system": parts[1].strip(), "user": parts[2].strip()}
+    return {"system": sections[1].strip(), "user": sections[2].strip()}
+
+
+def _text(data: DataDir) -> tuple[str, str]:
+    if NAME in data.prompts:
+        return data.prompts[NAME].strip(), "the judge prompt that the plan names"
+    path = data.file(NAME)
+    try:
+        return path.read_text("utf-8").strip(), f"the judge prompt {path}"
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"arenahardwriting: the judge prompt {path} cannot be read ({error}); install "
+            "posttrainbench again"
+        ) from error
 
 
 def judge_messages(
-    wording: dict[str, JsonValue], question: str, answer_a: str, answer_b: str
-) -> tuple[dict[str, JsonValue], ...]:
+    wording: Mapping[str, JsonValue], question: str, answer_a: str, answer_b: str
+) -> tuple[Mapping[str, JsonValue], ...]:
     """Return the messages of one game; braces in the three texts are left alone."""
     texts = (question, answer_a, answer_b)
     fence = hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).hexdigest()[:16]
-    fillings = dict(
-        zip(("question", "answer_a", "answer_b", "fence"), (*texts, fence), strict=True)
-    )
+    names = ("question", "answer_a", "answer_b", "fence")
+    fillings = dict(zip(names, (*texts, fence), strict=True))
     return tuple(
         {
             "role": role,

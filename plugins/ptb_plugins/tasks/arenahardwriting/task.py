@@ -29,7 +29,7 @@ from ptb_core.api import (
     count_marks,
     read_rows,
 )
-from ptb_plugins.tasks.arenahardwriting.judge_prompt import judge_messages, read_judge_prompt
+from ptb_plugins.tasks.arenahardwriting.judge_prompt import judge_messages, judge_wording
 from ptb_plugins.tasks.arenahardwriting.verdicts import POINTS_OF_A, candidate_points, find_label
 from ptb_plugins.tasks.judged_tasks import (
     MAX_COMPLETION_TOKENS,
@@ -62,7 +62,7 @@ class ArenaHardWriting(Task):
             DataError: If a row lacks its parts, a question has no opponent's answer, or the
                 judge prompt is not usable.
         """
-        wording = read_judge_prompt(data.file("judge-prompt"))
+        wording = judge_wording(data)
         opponents = dict(_opponent_answers(data))
         samples = []
         for uid, prompt in _questions(data):

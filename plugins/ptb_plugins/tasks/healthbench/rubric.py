@@ -6,6 +6,7 @@ Source: protocol.md, "healthbench"; golden rows ``healthbench-score-*``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -15,6 +16,9 @@ BOOTSTRAP_SAMPLES = 1000
 BOOTSTRAP_SEED = 42
 UNKNOWN = "unknown"
 """Theme or axis of what has no such tag."""
+
+MOST_POINTS = 1e6
+"""Points beyond which a row is taken for damaged."""
 
 
 class Criterion(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +31,7 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     criterion: str
-    points: float
+    points: Annotated[float, msgspec.Meta(ge=-MOST_POINTS, le=MOST_POINTS)]
     tags: tuple[str, ...] = ()
 
     @property
