@@ -7,7 +7,7 @@ continues where it stood. A generation that is done again has a log of its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,8 @@ from ptb_core.evaluation.protocol import (
     template_date,
     tokenizer_source,
 )
+from ptb_core.evaluation.rounds import rounds_of
+from ptb_core.evaluation.samples import samples_of
 from ptb_core.interfaces import Endpoint, ServeRequest, Session
 from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.sandboxing import Mount, SandboxRequest, SessionHandle
@@ -37,6 +39,7 @@ from ptb_core.specs import JsonValue
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
 from ptb_core.stages.live import read_live
 from ptb_core.stages.prepare import data_dir_of, hidden_paths
+from ptb_core.stages.progress import progress_of
 
 if TYPE_CHECKING:
     from ptb_core.evaluation.generate import GenerateResult
@@ -69,20 +72,18 @@ def generate(context: StageContext) -> Generated:
     facts = session.facts()
     try:
         endpoint = _serve(context, session, checkpoint)
-        result = _generate(context, endpoint, checkpoint)
+        results = _generate(context, endpoint, checkpoint)
     except CheckpointError as error:
         return Generated(state="unloadable", reason=str(error), facts=facts)
     finally:
         session.close()
     context.raise_if_stopping()
-    if result.missing:
-        first = next(iter(result.missing.values()))
-        raise EngineError(f"{len(result.missing)} samples have no answer; the first: {first}")
+    require_all(results)
     return Generated(
         state="done",
         completions=_log(context),
         completions_sha256=file_sha256(_log(context)),
-        details=_details(context, result),
+        details=_details(context, results),
         facts=facts,
     )
 
@@ -170,40 +171,43 @@ def _serve(context: StageContext, session: Session, checkpoint: Path) -> Endpoin
     )
 
 
-def _generate(context: StageContext, endpoint: Endpoint, checkpoint: Path) -> GenerateResult:
-    from ptb_core.evaluation.generate import SampleRequests
-    from ptb_core.evaluation.generate import generate as generate_completions
+def _generate(
+    context: StageContext, endpoint: Endpoint, checkpoint: Path
+) -> Sequence[GenerateResult]:
+    from ptb_core.evaluation.generate import SampleRequests, generate_rounds
 
     protocol = context.run.plan.protocol
     task = context.catalogue.task(context.cell.task)
     model = context.catalogue.model(context.cell.model)
-    samples = task.samples(data_dir_of(context.result("prepare", Prepared)))
+    data = data_dir_of(context.result("prepare", Prepared))
     requests = [
         SampleRequests(id=sample.id, requests=task.requests(sample, protocol.requests))
-        for sample in task.order(samples, protocol.limit)
+        for sample in samples_of(task, data, protocol.limit)
     ]
-    return generate_completions(
+    return generate_rounds(
+        rounds_of(protocol),
         requests,
         endpoint,
         generate_options(protocol, task.spec.max_tokens, model, checkpoint),
         _log(context),
-        _progress(context),
+        progress_of(context, "generate"),
     )
 
 
-def _progress(context: StageContext) -> Callable[[int, int], None]:
-    path = context.folder.stage("generate") / "progress.json"
-    last = 0.0
+def require_all(results: Sequence[GenerateResult]) -> None:
+    """Make sure that every sample is answered in every round.
 
-    def report(done: int, total: int) -> None:
-        nonlocal last
-        context.raise_if_stopping()
-        if time.monotonic() - last > 1.0 or done == total:
-            context.check_claim()  # a successor may be appending to the same log
-            last = time.monotonic()
-            write_json(path, {"done": done, "total": total})
-
-    return report
+    Raises:
+        EngineError: If not; says how many are missing, and why the first is.
+    """
+    reasons = [reason for result in results for reason in result.missing.values()]
+    if not reasons:
+        return
+    n_all = sum(len(result.missing) + len(result.completions) for result in results)
+    raise EngineError(
+        f"the evaluation is incomplete: {len(reasons)} of {n_all} samples have no answer; the "
+        f"first: {reasons[0]}"
+    )
 
 
 def _log(context: StageContext) -> Path:
@@ -216,7 +220,9 @@ def _live(context: StageContext) -> Path:
     return context.folder.stage("generate") / "live.json"
 
 
-def _details(context: StageContext, result: GenerateResult) -> Mapping[str, JsonValue]:
+def _details(context: StageContext, results: Sequence[GenerateResult]) -> Mapping[str, JsonValue]:
+    from ptb_core.evaluation.generate import sum_up
+
     plan = context.run.plan
     task = context.catalogue.task(context.cell.task)
     return {
@@ -224,5 +230,5 @@ def _details(context: StageContext, result: GenerateResult) -> Mapping[str, Json
         "engine": msgspec.to_builtins(plan.engine),
         "template_date": template_date(plan.protocol) or time.strftime("%Y-%m-%d"),
         "max_tokens": plan.protocol.max_tokens or task.spec.max_tokens,
-        "generation": msgspec.to_builtins(result.summary),
+        "generation": msgspec.to_builtins(sum_up([result.summary for result in results])),
     }
