@@ -36,7 +36,7 @@ class ProgramLimits:
         address_gib: Address space of each process; beyond it Python raises MemoryError.
         disk_gib: Files in its folders together.
         file_gib: Largest single file.
-        processes: Number of processes.
+        processes: Number of processes and threads.
         open_files: Open files of each process.
         cpu_share: Processor seconds of each process, in parts of the program's time limit.
     """

@@ -34,6 +34,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 WATCH_S = 0.1
@@ -45,6 +46,8 @@ END = b"end of program"
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 _CREDENTIALS = struct.Struct("iii")
 _SHARED_MEMORY = "/dev/shm"
+_PARENT, _THREADS = 1, 17
+"""Fields of ``/proc/PID/stat``, counted from the state."""
 
 BOOT = """\
 def boot():
@@ -188,7 +191,7 @@ class Launch:
             os.close(ended)
 
     def _excess(self) -> str | None:
-        if len(descendants()) > self._job["processes"]:
+        if sum(descendants().values()) > self._job["processes"]:
             return "killed"
         if _shared_memory_bytes() - self._shared_before > self._job["shared_bytes"]:
             return "out-of-memory"
@@ -252,7 +255,7 @@ def end_descendants(patience_s: float = 10.0) -> None:
     until_s = time.monotonic() + patience_s
     while time.monotonic() < until_s:
         stopped: set[int] = set()
-        while fresh := descendants() - stopped:
+        while fresh := descendants().keys() - stopped:
             _send(fresh, signal.SIGSTOP)
             stopped |= fresh
         _send(stopped, signal.SIGKILL)
@@ -264,32 +267,35 @@ def end_descendants(patience_s: float = 10.0) -> None:
         time.sleep(0.002)
 
 
-def descendants() -> set[int]:
-    """Return all processes that descend from this one."""
+def descendants() -> dict[int, int]:
+    """Return the number of threads of each process that descends from this one."""
     children: dict[int, list[int]] = {}
+    threads: dict[int, int] = {}
     for name in os.listdir("/proc"):
-        if name.isdigit() and (parent := _parent(name)) is not None:
-            children.setdefault(parent, []).append(int(name))
-    found: set[int] = set()
+        if name.isdigit() and (fields := _stat(name)) is not None:
+            children.setdefault(int(fields[_PARENT]), []).append(int(name))
+            threads[int(name)] = int(fields[_THREADS])
+    found: dict[int, int] = {}
     waiting = list(children.get(os.getpid(), ()))
     while waiting:
         pid = waiting.pop()
         if pid not in found:
-            found.add(pid)
+            found[pid] = threads[pid]
             waiting += children.get(pid, ())
     return found
 
 
-def _parent(pid: str) -> int | None:
+def _stat(pid: str) -> list[bytes] | None:
+    """Return the fields of a process behind its name; None for one that has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return int(fields[1]) if fields[0] != b"Z" else None
+    return None if fields[0] == b"Z" else fields
 
 
-def _send(pids: set[int], number: int) -> None:
+def _send(pids: Iterable[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)

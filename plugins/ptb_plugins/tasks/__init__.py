@@ -7,8 +7,13 @@ from collections.abc import Iterable
 from ptb_core.api import Task, TaskSpec, data_dir, hookimpl, load_manifests
 from ptb_plugins.tasks.errands.task import Errands
 from ptb_plugins.tasks.gsm8k.task import Gsm8k
+from ptb_plugins.tasks.humaneval.task import HumanEval
 
-EVALUABLE: dict[str, type[Task]] = {"errands": Errands, "gsm8k": Gsm8k}
+EVALUABLE: dict[str, type[Task]] = {
+    "errands": Errands,
+    "gsm8k": Gsm8k,
+    "humaneval": HumanEval,
+}
 """Class of each task that this version can evaluate; the others are described only."""
 
 
