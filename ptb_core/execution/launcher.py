@@ -271,8 +271,10 @@ def descendants() -> dict[int, int]:
     """Return the number of threads of each process that descends from this one."""
     children: dict[int, list[int]] = {}
     threads: dict[int, int] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (fields := _stat(name)) is not None:
+    with os.scandir("/proc") as entries:
+        names = [entry.name for entry in entries if entry.name.isdigit()]
+    for name in names:
+        if (fields := _stat(name)) is not None:
             children.setdefault(int(fields[_PARENT]), []).append(int(name))
             threads[int(name)] = int(fields[_THREADS])
     found: dict[int, int] = {}
@@ -288,10 +290,15 @@ def descendants() -> dict[int, int]:
 def _stat(pid: str) -> list[bytes] | None:
     """Return the fields of a process behind its name; None for one that has ended."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     except OSError:
         return None
+    try:
+        fields = os.read(descriptor, 4096).rpartition(b")")[2].split()
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
     return None if fields[0] == b"Z" else fields
 
 

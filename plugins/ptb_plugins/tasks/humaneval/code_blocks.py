@@ -51,9 +51,9 @@ def fenced_block(text: str) -> str | None:
 
 
 def published_code(text: str) -> str:
-    """Return the code as the published scorer takes it.
+    r"""Return the code as the published scorer takes it.
 
-    A block is cut to what follows its first ``":\\n    "``, wherever that is; one without any
+    A block is cut to what follows its first ``":\n    "``, wherever that is; one without any
     loses its first character. A text without a block is code as a whole.
     """
     block = fenced_block(text)
