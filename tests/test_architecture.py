@@ -27,7 +27,9 @@ HEAVY = {
 PLAIN_WORDS = {
     ("plan/read.py", "local"),  # the executor of plans that name none
     ("lock.py", "transformers"),  # the distribution, whose version is recorded
+    ("lock.py", "vllm"),  # likewise
     ("load_cost.py", "transformers"),  # the module, which is slow to import
+    ("load_cost.py", "vllm"),  # likewise
     ("json_paths.py", "null"),  # the JSON value
 }
 """Texts in core that equal a built-in's name and mean something else, or are a declared default."""

@@ -26,6 +26,7 @@ from ptb_core.errors import (
 )
 from ptb_core.evaluation.protocol import (
     generate_options,
+    longest_answer_tokens,
     seeded_generation_config,
     template_date,
     tokenizer_source,
@@ -188,7 +189,13 @@ def _generate(
         rounds_of(protocol),
         requests,
         endpoint,
-        generate_options(protocol, task.spec.max_tokens, model, checkpoint),
+        generate_options(
+            protocol,
+            task.spec.max_tokens,
+            model,
+            checkpoint=checkpoint,
+            base_model=context.result("prepare", Prepared).base_model,
+        ),
         _log(context),
         progress_of(context, "generate"),
     )
@@ -225,10 +232,11 @@ def _details(context: StageContext, results: Sequence[GenerateResult]) -> Mappin
 
     plan = context.run.plan
     task = context.catalogue.task(context.cell.task)
+    model = context.catalogue.model(context.cell.model)
     return {
         "protocol": msgspec.to_builtins(plan.protocol),
         "engine": msgspec.to_builtins(plan.engine),
         "template_date": template_date(plan.protocol) or time.strftime("%Y-%m-%d"),
-        "max_tokens": plan.protocol.max_tokens or task.spec.max_tokens,
+        "max_tokens": longest_answer_tokens(plan.protocol, task.spec.max_tokens, model),
         "generation": msgspec.to_builtins(sum_up([result.summary for result in results])),
     }

@@ -468,9 +468,7 @@ def test_no_reply_and_no_completion_makes_scoring_raise(
 ) -> None:
     arena = ArenaHardWriting(task_spec("arenahardwriting"))
     wording = {"system": "{fence}", "user": WORDING}
-    sample = Sample(
-        id="a", input={"question": "q"}, target="o", metadata={"judge_prompt": wording}
-    )
+    sample = Sample(id="a", input={"question": "q"}, target="o", metadata={"judge_prompt": wording})
     completion = judged(first, second, text=text)
     for check in arena.checks(sample, completion):
         arena.accepts(sample, check, first)
