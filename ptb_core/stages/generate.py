@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +27,18 @@ from ptb_core.evaluation.protocol import (
     generate_options,
     seeded_generation_config,
     template_date,
-    tokenizer_source,
 )
-from ptb_core.interfaces import Endpoint, ServeRequest, Session
+from ptb_core.evaluation.serving import (
+    LIMIT_HOURS,
+    LiveServer,
+    Subject,
+    sample_requests,
+    serve_mounts,
+    serve_request,
+)
+from ptb_core.interfaces import Endpoint, Session
 from ptb_core.retention.notes import refuse_removed_checkpoint
-from ptb_core.sandboxing import Mount, SandboxRequest, SessionHandle
+from ptb_core.sandboxing import SandboxRequest
 from ptb_core.specs import JsonValue
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
 from ptb_core.stages.live import read_live
@@ -40,17 +46,6 @@ from ptb_core.stages.prepare import data_dir_of, hidden_paths
 
 if TYPE_CHECKING:
     from ptb_core.evaluation.generate import GenerateResult
-
-LIMIT_HOURS = 8.0
-"""Longest generation. Source: the published evaluation allows 8 hours per try."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveServer:
-    """What is needed to end the server of a dead supervisor; ``live.json`` of the stage."""
-
-    session: SessionHandle
-    folder: str
 
 
 def generate(context: StageContext) -> Generated:
@@ -103,7 +98,6 @@ def _open(context: StageContext, checkpoint: Path) -> Session:
     plan = context.run.plan
     prepared = context.result("prepare", Prepared)
     base_model = prepared.base_model
-    model = context.catalogue.model(context.cell.model)
     engine_files = context.attempt_dir / "engine"
     engine_files.mkdir(exist_ok=True)
     write_json(
@@ -114,12 +108,7 @@ def _open(context: StageContext, checkpoint: Path) -> Session:
             name=f"{context.run.run_id}-{context.cell.id}-serve-{context.fence}-{context.attempt}",
             role="serve",
             root=context.attempt_dir / f"sandbox-{context.fence}",
-            mounts=(
-                Mount(name="checkpoint", source=checkpoint),
-                Mount(name="base_model", source=base_model),
-                Mount(name="chat_template", source=Path(model.chat_template)),
-                Mount(name="engine_files", source=engine_files),
-            ),
+            mounts=serve_mounts(_subject(context, checkpoint), engine_files),
             hidden=hidden_paths(context.run_folder.path, prepared),
             network="none",
             deadline_unix_s=time.time() + LIMIT_HOURS * 3600,
@@ -152,38 +141,28 @@ def _end_earlier_session(context: StageContext) -> None:
 
 def _serve(context: StageContext, session: Session, checkpoint: Path) -> Endpoint:
     plan = context.run.plan
-    model = context.catalogue.model(context.cell.model)
-    own = tokenizer_source(checkpoint, plan.protocol) == "checkpoint"
-    published = plan.protocol.requests == "published"
-    return context.catalogue.engine(plan.engine.name).serve(
-        ServeRequest(
-            checkpoint=session.inside("checkpoint"),
-            tokenizer=session.inside("checkpoint" if own else "base_model"),
-            generation_config=session.inside("checkpoint" if published else "engine_files"),
-            chat_template=session.inside("chat_template"),
-            model=model,
-            max_context_tokens=model.context_tokens,
-            template_date=template_date(plan.protocol),
-            settings=plan.engine.settings,
-        ),
-        session,
+    subject = _subject(context, checkpoint)
+    request = serve_request(subject, plan.protocol, plan.engine.settings, session)
+    return context.catalogue.engine(plan.engine.name).serve(request, session)
+
+
+def _subject(context: StageContext, checkpoint: Path) -> Subject:
+    return Subject(
+        checkpoint=checkpoint,
+        base_model=context.result("prepare", Prepared).base_model,
+        model=context.catalogue.model(context.cell.model),
     )
 
 
 def _generate(context: StageContext, endpoint: Endpoint, checkpoint: Path) -> GenerateResult:
-    from ptb_core.evaluation.generate import SampleRequests
     from ptb_core.evaluation.generate import generate as generate_completions
 
     protocol = context.run.plan.protocol
     task = context.catalogue.task(context.cell.task)
     model = context.catalogue.model(context.cell.model)
     samples = task.samples(data_dir_of(context.result("prepare", Prepared)))
-    requests = [
-        SampleRequests(id=sample.id, requests=task.requests(sample, protocol.requests))
-        for sample in task.order(samples, protocol.limit)
-    ]
     return generate_completions(
-        requests,
+        sample_requests(task, task.order(samples, protocol.limit), protocol),
         endpoint,
         generate_options(protocol, task.spec.max_tokens, model, checkpoint),
         _log(context),
