@@ -384,6 +384,8 @@ class ProtocolSpec:
         requests: How the model is asked.
         scoring: Which of the two scores counts; both are always computed.
         sampling: For seeded requests only.
+        seeds: Seeds of repeated evaluations, each over all samples, whose scores are averaged;
+            for seeded requests only. Empty means one evaluation with the seed of ``sampling``.
         max_tokens: Overrides the task's limit; None keeps it. Shown beside the score.
         limit: First N samples only; None means all. Shown beside the score.
     """
@@ -392,6 +394,7 @@ class ProtocolSpec:
     requests: RequestKind
     scoring: Scoring
     sampling: Sampling = Sampling()
+    seeds: tuple[int, ...] = ()
     max_tokens: int | None = None
     limit: int | None = None
 

@@ -5,19 +5,21 @@ The same for the final evaluation of a cell and for an evaluation that stands al
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ptb_core.errors import EngineError
 from ptb_core.evaluation.exchange import Sample
-from ptb_core.evaluation.protocol import template_date, tokenizer_source
-from ptb_core.interfaces import ServeRequest, Session, Task
+from ptb_core.evaluation.protocol import generate_options, template_date, tokenizer_source
+from ptb_core.evaluation.rounds import rounds_of
+from ptb_core.interfaces import Endpoint, ServeRequest, Session, Task
 from ptb_core.sandboxing import Mount, SessionHandle
 from ptb_core.specs import JsonValue, ModelSpec, ProtocolSpec
 
 if TYPE_CHECKING:
-    from ptb_core.evaluation.questions import SampleRequests
+    from ptb_core.evaluation.generate import GenerateResult
 
 LIMIT_HOURS = 8.0
 """Longest generation. Source: the published evaluation allows 8 hours per try."""
@@ -87,13 +89,55 @@ def serve_request(
     )
 
 
-def sample_requests(
-    task: Task, samples: Sequence[Sample], protocol: ProtocolSpec
-) -> list[SampleRequests]:
-    """Return what is asked for each sample, in order."""
-    from ptb_core.evaluation.questions import SampleRequests
+def ask_everything(
+    task: Task,
+    samples: Sequence[Sample],
+    subject: Subject,
+    protocol: ProtocolSpec,
+    endpoint: Endpoint,
+    log: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[GenerateResult, ...]:
+    """Ask a served checkpoint what the log does not hold yet; one result per round.
 
-    return [
-        SampleRequests(id=sample.id, requests=task.requests(sample, protocol.requests))
-        for sample in samples
-    ]
+    Args:
+        task: The task.
+        samples: The samples to ask, in order.
+        subject: What is evaluated.
+        protocol: How it is asked, and in how many rounds.
+        endpoint: The ready server.
+        log: The log of completions.
+        progress: As for :func:`ptb_core.evaluation.generate.generate`.
+
+    Raises:
+        RecordError: If the log is damaged or belongs to other requests.
+    """
+    from ptb_core.evaluation.generate import SampleRequests, generate_rounds
+
+    return generate_rounds(
+        rounds_of(protocol),
+        [
+            SampleRequests(id=sample.id, requests=task.requests(sample, protocol.requests))
+            for sample in samples
+        ],
+        endpoint,
+        generate_options(protocol, task.spec.max_tokens, subject.model, subject.checkpoint),
+        log,
+        progress,
+    )
+
+
+def require_all(results: Sequence[GenerateResult]) -> None:
+    """Make sure that every sample is answered in every round.
+
+    Raises:
+        EngineError: If not; says how many are missing, and why the first is.
+    """
+    reasons = [reason for result in results for reason in result.missing.values()]
+    if not reasons:
+        return
+    n_all = sum(len(result.missing) + len(result.completions) for result in results)
+    raise EngineError(
+        f"the evaluation is incomplete: {len(reasons)} of {n_all} samples have no answer; the "
+        f"first: {reasons[0]}"
+    )

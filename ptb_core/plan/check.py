@@ -192,11 +192,27 @@ class Checker:
 
     def protocol(self, data: JsonValue, protocol: ProtocolSpec) -> None:
         """Check a protocol's changes."""
-        if isinstance(data, dict) and "sampling" in data and protocol.requests == "published":
+        if not isinstance(data, dict):
+            return
+        if protocol.requests == "published":
+            for key in ("sampling", "seeds"):
+                if key in data:
+                    self.fault(
+                        f"$.protocol.{key}",
+                        f"{key} under published requests, which send none",
+                        f"no {key}, or base: strict",
+                    )
+        elif len(protocol.seeds) > 1 and protocol.sampling.temperature == 0:
             self.fault(
-                "$.protocol.sampling",
-                "sampling under published requests, which send none",
-                "no sampling, or base: strict",
+                "$.protocol.seeds",
+                f"{len(protocol.seeds)} seeds at temperature 0, where every seed gives the same",
+                "one seed, or a temperature above 0 in $.protocol.sampling",
+            )
+        if "seeds" in data and "seed" in data.get("sampling", {}):
+            self.fault(
+                "$.protocol.sampling.seed",
+                "a seed beside $.protocol.seeds, which take its place",
+                "one of the two",
             )
 
     def selectors(self, data: Mapping[str, JsonValue]) -> None:

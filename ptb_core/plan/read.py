@@ -220,6 +220,7 @@ def read_protocol(value: JsonValue) -> ProtocolSpec:
     return replace(
         base,
         sampling=msgspec.convert(value.get("sampling", {}), Sampling),
+        seeds=tuple(value.get("seeds", ())),
         max_tokens=value.get("max_tokens"),
         limit=value.get("limit"),
     )
@@ -229,4 +230,7 @@ def condition_id(condition: Condition, protocol: ProtocolSpec) -> str:
     """Return the id that results must share to be compared; a prompt counts by its text."""
     content = msgspec.to_builtins(condition)
     content["prompt"] = prompt_sha256(condition.prompt)
-    return short_hash([content, msgspec.to_builtins(protocol)])
+    asked = msgspec.to_builtins(protocol)
+    if not protocol.seeds:
+        del asked["seeds"]  # as in the ids of runs from before there were seeds
+    return short_hash([content, asked])

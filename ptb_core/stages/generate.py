@@ -7,7 +7,7 @@ continues where it stood. A generation that is done again has a log of its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,10 @@ from ptb_core.disk.needs import generate_need
 from ptb_core.disk.waiting import wait_for_room
 from ptb_core.errors import (
     CheckpointError,
-    EngineError,
     SandboxElsewhereError,
     SandboxLostError,
 )
 from ptb_core.evaluation.protocol import (
-    generate_options,
     seeded_generation_config,
     template_date,
 )
@@ -32,7 +30,8 @@ from ptb_core.evaluation.serving import (
     LIMIT_HOURS,
     LiveServer,
     Subject,
-    sample_requests,
+    ask_everything,
+    require_all,
     serve_mounts,
     serve_request,
 )
@@ -43,6 +42,7 @@ from ptb_core.specs import JsonValue
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
 from ptb_core.stages.live import read_live
 from ptb_core.stages.prepare import data_dir_of, hidden_paths
+from ptb_core.stages.progress import progress_of
 
 if TYPE_CHECKING:
     from ptb_core.evaluation.generate import GenerateResult
@@ -64,20 +64,18 @@ def generate(context: StageContext) -> Generated:
     facts = session.facts()
     try:
         endpoint = _serve(context, session, checkpoint)
-        result = _generate(context, endpoint, checkpoint)
+        results = _generate(context, endpoint, checkpoint)
     except CheckpointError as error:
         return Generated(state="unloadable", reason=str(error), facts=facts)
     finally:
         session.close()
     context.raise_if_stopping()
-    if result.missing:
-        first = next(iter(result.missing.values()))
-        raise EngineError(f"{len(result.missing)} samples have no answer; the first: {first}")
+    require_all(results)
     return Generated(
         state="done",
         completions=_log(context),
         completions_sha256=file_sha256(_log(context)),
-        details=_details(context, result),
+        details=_details(context, results),
         facts=facts,
     )
 
@@ -154,35 +152,22 @@ def _subject(context: StageContext, checkpoint: Path) -> Subject:
     )
 
 
-def _generate(context: StageContext, endpoint: Endpoint, checkpoint: Path) -> GenerateResult:
-    from ptb_core.evaluation.generate import generate as generate_completions
+def _generate(
+    context: StageContext, endpoint: Endpoint, checkpoint: Path
+) -> Sequence[GenerateResult]:
 
     protocol = context.run.plan.protocol
     task = context.catalogue.task(context.cell.task)
-    model = context.catalogue.model(context.cell.model)
     samples = task.samples(data_dir_of(context.result("prepare", Prepared)))
-    return generate_completions(
-        sample_requests(task, task.order(samples, protocol.limit), protocol),
+    return ask_everything(
+        task,
+        task.order(samples, protocol.limit),
+        _subject(context, checkpoint),
+        protocol,
         endpoint,
-        generate_options(protocol, task.spec.max_tokens, model, checkpoint),
         _log(context),
-        _progress(context),
+        progress_of(context, "generate"),
     )
-
-
-def _progress(context: StageContext) -> Callable[[int, int], None]:
-    path = context.folder.stage("generate") / "progress.json"
-    last = 0.0
-
-    def report(done: int, total: int) -> None:
-        nonlocal last
-        context.raise_if_stopping()
-        if time.monotonic() - last > 1.0 or done == total:
-            context.check_claim()  # a successor may be appending to the same log
-            last = time.monotonic()
-            write_json(path, {"done": done, "total": total})
-
-    return report
 
 
 def _log(context: StageContext) -> Path:
@@ -195,7 +180,9 @@ def _live(context: StageContext) -> Path:
     return context.folder.stage("generate") / "live.json"
 
 
-def _details(context: StageContext, result: GenerateResult) -> Mapping[str, JsonValue]:
+def _details(context: StageContext, results: Sequence[GenerateResult]) -> Mapping[str, JsonValue]:
+    from ptb_core.evaluation.generate import sum_up
+
     plan = context.run.plan
     task = context.catalogue.task(context.cell.task)
     return {
@@ -203,5 +190,5 @@ def _details(context: StageContext, result: GenerateResult) -> Mapping[str, Json
         "engine": msgspec.to_builtins(plan.engine),
         "template_date": template_date(plan.protocol) or time.strftime("%Y-%m-%d"),
         "max_tokens": plan.protocol.max_tokens or task.spec.max_tokens,
-        "generation": msgspec.to_builtins(result.summary),
+        "generation": msgspec.to_builtins(sum_up([result.summary for result in results])),
     }
