@@ -13,6 +13,7 @@ from ptb_core.atomic import write_bytes
 from ptb_core.errors import RecordError
 from ptb_core.evaluation.checking import CheckEntry, check_digest
 from ptb_core.evaluation.checks import CheckResult
+from ptb_core.evaluation.completion_log import read_completions
 from ptb_core.evaluation.exchange import Completion, Sample, SampleScore
 from ptb_core.evaluation.json_log import read_log
 from ptb_core.interfaces import Task
@@ -49,44 +50,49 @@ class SampleLine(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
 
 
-def lines_of_round(
+def lines_of_rounds(
     task: Task,
     samples: Sequence[Sample],
     protocol: ProtocolSpec,
-    completions: Mapping[str, Sequence[Completion]],
-    one: ScoredRound,
-    *,
-    names_seed: bool,
+    completions: Path,
+    checks: Path,
+    rounds: Sequence[ScoredRound],
 ) -> Iterator[SampleLine]:
-    """Yield one line per sample of a round, in order.
+    """Yield one line per round and sample, in order.
 
     Args:
         task: The task.
         samples: The samples that had to be scored.
         protocol: How they were asked, and which scoring counts.
-        completions: By sample id, with the results of their checks.
-        one: The round's scores.
-        names_seed: True when there are several rounds.
+        completions: The log of completions.
+        checks: The log of checks; may be absent.
+        rounds: Scores of each round.
+
+    Raises:
+        RecordError: If a log is damaged.
     """
-    scores = {
-        scoring: {score.id: score for score in found.samples}
-        for scoring, found in one.scored.items()
-    }
-    for sample in samples:
-        yield SampleLine(
-            id=sample.id,
-            counted=protocol.scoring,
-            requests=asked(task, sample, protocol),
-            target=msgspec.to_builtins(sample.target),
-            completions=tuple(completions.get(sample.id, ())),
-            scores={s: by_id[sample.id] for s, by_id in scores.items() if sample.id in by_id},
-            failures={
-                scoring: found.failures[sample.id]
-                for scoring, found in one.scored.items()
-                if sample.id in found.failures
-            },
-            seed=one.round.seed if names_seed else None,
-        )
+    for one in rounds:
+        answers = read_completions(completions, one.round.number)
+        checked = with_logged_checks(task, samples, answers, checks, one.round.number)
+        results = {
+            scoring: {score.id: score for score in found.samples}
+            for scoring, found in one.scored.items()
+        }
+        for sample in samples:
+            yield SampleLine(
+                id=sample.id,
+                counted=protocol.scoring,
+                requests=asked(task, sample, protocol),
+                target=msgspec.to_builtins(sample.target),
+                completions=checked.get(sample.id, ()),
+                scores={s: by_id[sample.id] for s, by_id in results.items() if sample.id in by_id},
+                failures={
+                    scoring: found.failures[sample.id]
+                    for scoring, found in one.scored.items()
+                    if sample.id in found.failures
+                },
+                seed=one.round.seed if len(rounds) > 1 else None,
+            )
 
 
 def asked(
