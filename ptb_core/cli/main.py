@@ -77,6 +77,9 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "gc": CommandEntry(
         target="ptb_core.cli.gc:command", help="Show what the disk need not hold, and remove it."
     ),
+    "evaluate": CommandEntry(
+        target="ptb_core.cli.evaluate:command", help="Evaluate one checkpoint on one task."
+    ),
     "prefetch": CommandEntry(
         target="ptb_core.cli.prefetch:command", help="Fetch the models and data of a plan."
     ),
