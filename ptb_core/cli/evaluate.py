@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,6 +51,7 @@ def command(
     Exit status: 0 with a score, 1 without one, 2 for wrong usage, 130 when interrupted.
     """
     from ptb_core.catalogue import load_catalogue
+    from ptb_core.cli.interrupts import ending_on_sigterm
     from ptb_core.cli.output import print_json
     from ptb_core.cli.progress_line import ProgressLine
     from ptb_core.errors import EngineError
@@ -59,14 +59,13 @@ def command(
     from ptb_core.evaluation.evaluation_folder import EvaluationFolder
     from ptb_core.evaluation.job import default_folder, find_weights, make_job
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     catalogue = load_catalogue()
     weights = find_weights(catalogue, model, base, options.mirror)
     job = make_job(catalogue, weights, task, options.job_options(catalogue))
     folder = EvaluationFolder(output or default_folder(job))
     for line in (f"evaluation folder: {folder.path}", *(f"note: {note}" for note in job.notes)):
         click.echo(line, err=True)
-    with ProgressLine() as progress:
+    with ending_on_sigterm(), ProgressLine() as progress:
         try:
             summary = evaluate(job, folder, options.runners(job.task.spec), progress)
         except KeyboardInterrupt:
@@ -147,8 +146,8 @@ def _kept(last: tuple[str, int, int]) -> str:
 def _incomplete(summary: Summary) -> str:
     evaluation = summary.evaluation
     by_scoring = evaluation.details.get("failures", {})
-    failures = next((found for found in by_scoring.values() if found), {})
-    sample, reason = next(iter(failures.items()), ("", "nothing had to be scored"))
+    failures = [pair for found in by_scoring.values() for pair in found.items()]
+    sample, reason = failures[0] if failures else ("", "nothing had to be scored")
     named = f", sample {sample!r}" if sample else ""
     return (
         f"the evaluation is incomplete, so there is no score: "

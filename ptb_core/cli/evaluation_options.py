@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ptb_core.evaluation.protocol import PROTOCOLS, STRICT
 from ptb_core.specs import JsonValue
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ _OPTIONS = (
     click.option("--engine", metavar="NAME", help="What serves the checkpoint: transformers, ..."),
     click.option(
         "--protocol",
-        type=click.Choice(["paper-v1", "strict"]),
-        default="strict",
+        type=click.Choice(list(PROTOCOLS)),
+        default=STRICT.name,
         show_default=True,
         help="paper-v1 asks and scores as published, strict reproducibly and repaired.",
     ),

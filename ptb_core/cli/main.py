@@ -80,6 +80,9 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "evaluate": CommandEntry(
         target="ptb_core.cli.evaluate:command", help="Evaluate one checkpoint on one task."
     ),
+    "samples": CommandEntry(
+        target="ptb_core.cli.samples:command", help="Show samples: asked, answered, scored."
+    ),
     "prefetch": CommandEntry(
         target="ptb_core.cli.prefetch:command", help="Fetch the models and data of a plan."
     ),

@@ -32,6 +32,8 @@ class ProgressLine:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Tell how far it is."""
+        if self.last == (what, done, total):
+            return
         begins = what != self.last[0]
         self.last = (what, done, total)
         if self._is_terminal:

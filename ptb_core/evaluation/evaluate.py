@@ -13,7 +13,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -271,6 +271,9 @@ def _write_samples(
 
 
 def _summary(job: EvaluationJob, answered: Answered, scored: ScoredCompletions) -> Summary:
+    evaluation = scored.evaluation
+    if not evaluation.complete:
+        evaluation = replace(evaluation, scores={})
     return Summary(
         task=job.task.spec.name,
         model=job.subject.model.name,
@@ -284,7 +287,7 @@ def _summary(job: EvaluationJob, answered: Answered, scored: ScoredCompletions) 
         engine=job.engine_choice,
         sandbox=job.sandbox_choice,
         facts=answered.facts,
-        evaluation=scored.evaluation,
+        evaluation=evaluation,
         lock={
             "software": lock.software(),
             "machine": lock.machine(),

@@ -73,7 +73,7 @@ def lines_of_rounds(
     """
     for one in rounds:
         answers = read_completions(completions, one.round.number)
-        checked = with_logged_checks(task, samples, answers, checks, one.round.number)
+        checked = with_logged_checks(task, samples, answers, (checks,), one.round.number)
         results = {
             scoring: {score.id: score for score in found.samples}
             for scoring, found in one.scored.items()
@@ -107,23 +107,24 @@ def with_logged_checks(
     task: Task,
     samples: Sequence[Sample],
     completions: Mapping[str, Sequence[Completion]],
-    log: Path,
+    logs: Sequence[Path],
     number: int,
 ) -> Mapping[str, tuple[Completion, ...]]:
-    """Return completions with those results of their checks that a log holds; performs none.
+    """Return completions with those results of their checks that logs hold; performs none.
 
     Args:
         task: The task, which says what had to be found out.
         samples: The samples.
         completions: By sample id, as the checkpoint gave them.
-        log: The log of checks; may be absent.
+        logs: Logs of checks, later ones over earlier ones; may be absent.
         number: The round.
 
     Raises:
-        RecordError: If the log is damaged.
+        RecordError: If a log is damaged.
     """
     known: dict[tuple[str, int, str], CheckResult] = {
         (entry.sample, entry.call, entry.check): entry.result
+        for log in logs
         for entry in read_log(log, CheckEntry, "check")[0]
         if entry.epoch == number
     }
