@@ -181,4 +181,4 @@ def _failures(folder: CellFolder) -> Mapping[Scoring, Mapping[str, str]]:
 def _check_logs(folder: CellFolder) -> Sequence[Path]:
     """Return the logs of checks, the one written last at the end."""
     logs = folder.stage("score").glob("checks*.jsonl")
-    return sorted(logs, key=lambda path: path.stat().st_mtime_ns)
+    return sorted(logs, key=lambda path: (path.stat().st_mtime_ns, path.name != "checks.jsonl"))
