@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ptb_plugins.engines.transformers.config import CheckpointFault
+from ptb_plugins.engines.faults import CheckpointFault
 from ptb_plugins.engines.transformers.loading import load_tokenizer, read_generation_config
 
 
