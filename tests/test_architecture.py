@@ -26,6 +26,8 @@ HEAVY = {
 
 PLAIN_WORDS = {
     ("plan/read.py", "local"),  # the executor of plans that name none
+    ("evaluation/job.py", "local"),  # the sandbox of evaluations that name none
+    ("evaluation/job.py", "transformers"),  # likewise the engine
     ("lock.py", "transformers"),  # the distribution, whose version is recorded
     ("lock.py", "vllm"),  # likewise
     ("load_cost.py", "transformers"),  # the module, which is slow to import
