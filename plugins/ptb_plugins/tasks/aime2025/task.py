@@ -57,11 +57,20 @@ class Aime2025(Task):
         r"""Score 1 if the number at the end of the answer is the target, else 0.
 
         ``\boxed{...}`` is unwrapped first. Repaired scoring takes the whole number that the
-        target starts with, so that a degree sign behind it in the data asks for none.
+        target starts with, so that a degree sign behind it in the data is neither asked for nor
+        held against an answer.
         """
         (completion,) = completions
-        target = sample.target if scoring == "published" else sample.metadata["number"]
-        return score_number(sample, completion, scoring, target=target, unwrap=unboxed)
+        if scoring == "published":
+            return score_number(sample, completion, scoring, target=sample.target, unwrap=unboxed)
+        number, unit = sample.metadata["number"], sample.metadata["unit"]
+        return score_number(
+            sample,
+            completion,
+            scoring,
+            target=number,
+            unwrap=lambda text: unboxed(text).replace(unit, "") if unit else unboxed(text),
+        )
 
     def aggregate(self, scores: Sequence[SampleScore], scoring: Scoring) -> TaskScore:
         """Return the accuracy and its standard error."""
@@ -69,8 +78,9 @@ class Aime2025(Task):
 
 
 def _sample(number: int, row: Mapping[str, JsonValue], template: str) -> Sample:
-    row_id, target = (_id_or_answer(row, column, number) for column in ("id", "answer"))
-    whole = _WHOLE_NUMBER.match(target.strip())
+    row_id, answer = (_id_or_answer(row, column, number) for column in ("id", "answer"))
+    target = answer.strip()
+    whole = _WHOLE_NUMBER.match(target)
     if whole is None:
         raise DataError(
             f"aime2025: row {number} has the answer {target[:40]!r}, expected a whole number "
@@ -79,8 +89,8 @@ def _sample(number: int, row: Mapping[str, JsonValue], template: str) -> Sample:
     return Sample(
         id=f"aime2025-{row_id}",
         input={"question": text_column("aime2025", row, "problem", number), "template": template},
-        target=target,
-        metadata={"number": whole[1]},
+        target=answer,
+        metadata={"number": whole[1], "unit": target[whole.end() :]},
     )
 
 

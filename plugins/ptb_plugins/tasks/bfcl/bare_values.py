@@ -42,8 +42,8 @@ def read_bare_value(text: str) -> BareValue:
     """Return the value of a text that is no JSON object.
 
     Raises:
-        UnreadableValueError: If it is longer or nested deeper than the bounds, uses aliases, or
-            has the form of a number or date without being one.
+        UnreadableValueError: If it is longer or nested deeper than the bounds, repeats a list or
+            mapping by alias, or has the form of a number or date without being one.
     """
     import yaml
 
@@ -56,20 +56,26 @@ def read_bare_value(text: str) -> BareValue:
         return BareValue(value=text)
     except UnreadableValueError:
         raise
-    except (ValueError, OverflowError) as error:
-        # PyYAML lets these through: 2024-13-45, 0x_, or a number of thousands of digits.
-        raise UnreadableValueError("no such number or date", raises=True) from error
+    except Exception as error:
+        # PyYAML lets other errors through: of 2024-13-45, of 0x_, of !!int "", of a number of
+        # thousands of digits. The published client expects none of them.
+        raise UnreadableValueError(f"{type(error).__name__} in PyYAML", raises=True) from error
 
 
 def _check_shape(text: str) -> None:
-    """Read the text's events, which takes no memory, and refuse what could explode."""
+    """Read the text's events, which takes no memory, and refuse what could explode.
+
+    An alias of a scalar is harmless, and one of nothing no YAML.
+    """
     import yaml
 
     depth = 0
+    collections = set()
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise UnreadableValueError("holds an alias", raises=False)
+        if isinstance(event, yaml.AliasEvent) and event.anchor in collections:
+            raise UnreadableValueError("repeats a list or mapping by alias", raises=False)
         if isinstance(event, yaml.CollectionStartEvent):
+            collections.add(event.anchor)
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1

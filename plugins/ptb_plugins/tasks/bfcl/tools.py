@@ -46,7 +46,8 @@ def openai_tool(
             "parameters": {
                 "type": "object",
                 "properties": {
-                    name: _schema(properties[name]) for name in sorted(properties, key=order.get)
+                    name: _schema(properties[name])
+                    for name in sorted(properties, key=order.__getitem__)
                 },
                 "required": _required(function),
                 "additionalProperties": False,
@@ -81,7 +82,7 @@ def checked_function(value: JsonValue, where: str) -> Mapping[str, JsonValue]:
     found = value[0] if isinstance(value, list) and len(value) == 1 else value
     if not isinstance(found, dict):
         raise DataError(f"{where}: 'function' must be one object or a list of one")
-    function = _without_nulls(found)
+    function: dict[str, JsonValue] = _without_nulls(found)
     for key in ("name", "description"):
         if not isinstance(function.get(key), str):
             raise DataError(f"{where}: 'function' has no text {key!r}")
