@@ -369,6 +369,8 @@ class GraderSpec:
             key. The key itself stands in no plan, argument, log or record.
         max_in_flight: Questions that may be under way at once.
         timeout_s: Longest wait for one reply.
+        prompts: Wordings that take the place of tasks' own, by the task's name: the text itself,
+            as it stood in the plan's file when the plan was read. Part of the condition.
     """
 
     model: str = "gpt-5-mini"
@@ -376,6 +378,23 @@ class GraderSpec:
     api_key_env: str | None = "OPENAI_API_KEY"
     max_in_flight: int = 32
     timeout_s: float = 600.0
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPrice:
+    """What an LLM's tokens cost, in US dollars per million.
+
+    Attributes:
+        input_usd_per_million_tokens: Prompt tokens.
+        output_usd_per_million_tokens: Answer tokens, reasoning included.
+        cached_usd_per_million_tokens: Prompt tokens that the provider took from its cache; None:
+            as other prompt tokens.
+    """
+
+    input_usd_per_million_tokens: float
+    output_usd_per_million_tokens: float
+    cached_usd_per_million_tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,6 +406,8 @@ class ProtocolSpec:
         requests: How the model is asked.
         scoring: Which of the two scores counts; both are always computed.
         sampling: For seeded requests only.
+        seeds: Seeds of repeated evaluations, each over all samples, whose scores are averaged;
+            for seeded requests only. Empty means one evaluation with the seed of ``sampling``.
         max_tokens: Overrides the task's limit; None keeps it. Shown beside the score.
         limit: First N samples only; None means all. Shown beside the score.
     """
@@ -395,6 +416,7 @@ class ProtocolSpec:
     requests: RequestKind
     scoring: Scoring
     sampling: Sampling = Sampling()
+    seeds: tuple[int, ...] = ()
     max_tokens: int | None = None
     limit: int | None = None
 

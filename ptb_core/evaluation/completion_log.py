@@ -19,7 +19,7 @@ class LogEntry:
 
     Attributes:
         id: The sample's id.
-        epoch: Counts from 1.
+        epoch: Round of the evaluation, from 1.
         call: Place among the sample's requests, from 0.
         calls: Number of the sample's requests.
         request: Digest of what was asked (:class:`~ptb_core.evaluation.questions.Question`).
@@ -41,11 +41,11 @@ class CompletionLog:
         RecordError: If a line other than a torn last one is damaged.
     """
 
-    def __init__(self, path: Path, epoch: int) -> None:
+    def __init__(self, path: Path, number: int) -> None:
         self._path = path
-        self._epoch = epoch
+        self._epoch = number
         self._log = JsonLog(path, LogEntry, "completion")
-        self._entries = {(e.id, e.call): e for e in self._log.entries if e.epoch == epoch}
+        self._entries = {(e.id, e.call): e for e in self._log.entries if e.epoch == number}
 
     def __enter__(self) -> CompletionLog:
         return self

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ptb_core.evaluation.exchange import Completion
 from ptb_core.evaluation.questions import GenerateOptions as GenerateOptions
 from ptb_core.evaluation.questions import Question, questions
 from ptb_core.evaluation.questions import SampleRequests as SampleRequests
+from ptb_core.evaluation.rounds import Round, options_of, over_rounds
 from ptb_core.interfaces import Endpoint
 from ptb_core.specs import JsonValue
 
@@ -33,7 +34,7 @@ HEARTBEAT_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateSummary:
-    """Numbers over the answers of one epoch.
+    """Numbers over the answers of one round.
 
     Attributes:
         requests: Requests asked for, all samples together.
@@ -91,10 +92,41 @@ def generate(
     """
     started = time.monotonic()
     asked = questions(task_requests, options)
-    with CompletionLog(log, options.epoch) as book:
+    with CompletionLog(log, options.round) as book:
         run = _Run(asked, endpoint, options, book, progress)
         asyncio.run(run.ask_all())
     return _result(task_requests, asked, run, time.monotonic() - started)
+
+
+def generate_rounds(
+    rounds: Sequence[Round],
+    task_requests: Sequence[SampleRequests],
+    endpoint: Endpoint,
+    options: GenerateOptions,
+    log: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[GenerateResult, ...]:
+    """Call :func:`generate` once per round, with one log and one count of progress.
+
+    A round that lacks answers ends the call: its server is not asked for more.
+    """
+    results: list[GenerateResult] = []
+    for place, one in enumerate(rounds):
+        tell = over_rounds(progress, place, len(rounds))
+        results.append(generate(task_requests, endpoint, options_of(one, options), log, tell))
+        if results[-1].missing:
+            break
+    return tuple(results)
+
+
+def sum_up(summaries: Sequence[GenerateSummary]) -> GenerateSummary:
+    """Return the numbers over all rounds."""
+    return GenerateSummary(
+        **{
+            field.name: sum(getattr(summary, field.name) for summary in summaries)
+            for field in fields(GenerateSummary)
+        }
+    )
 
 
 class _Run:
@@ -177,7 +209,7 @@ class _Run:
     def _slot(self, number: int, place: int, size: int, attempt: int) -> dict[str, JsonValue]:
         if self._endpoint.batch_size is None:
             return {}
-        name = f"epoch-{self._options.epoch}-batch-{number}"
+        name = f"round-{self._options.round}-batch-{number}"
         return {"ptb_batch": {"id": name, "size": size, "index": place, "attempt": attempt}}
 
     async def _ask(

@@ -37,7 +37,8 @@ class GenerateOptions:
         stop: Strings that end the answers of seeded requests, such as the family's turn-end
             token; an engine treats a string that is one token as that token.
         stop_token_ids: Further tokens that end the answers of seeded requests.
-        epoch: Counts repetitions of the whole task, from 1.
+        epoch: Counts repetitions of the whole task under one seed, from 1.
+        round: Counts all evaluations of the task whose answers are in one log, from 1.
         limits: What the server may cost.
     """
 
@@ -47,6 +48,7 @@ class GenerateOptions:
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     epoch: int = 1
+    round: int = 1
     limits: ClientLimits = field(default_factory=ClientLimits)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ptb_core.evaluation.exchange import Completion, Sample, SampleScore, TaskScore
+from ptb_core.evaluation.exchange import UNCHECKED, Completion, Sample, SampleScore, TaskScore
 from ptb_core.interfaces import Task
 from ptb_core.record_rules import score_fault
 from ptb_core.records import Evaluation
@@ -38,6 +38,7 @@ def score_task(
     samples: Sequence[Sample],
     completions: Mapping[str, Sequence[Completion]],
     scoring: Scoring,
+    unchecked: Mapping[str, str] | None = None,
 ) -> ScoredSamples:
     """Score samples one by one, then the task; nothing that a task raises gets out.
 
@@ -46,10 +47,14 @@ def score_task(
         samples: All samples that have to be scored.
         completions: By sample id, in request order.
         scoring: Which rules.
+        unchecked: Why samples cannot be scored although they have completions, by id.
     """
     scores: list[SampleScore] = []
     failures: dict[str, str] = {}
     for sample in samples:
+        if unchecked and sample.id in unchecked:
+            failures[sample.id] = unchecked[sample.id]
+            continue
         if sample.id not in completions:
             failures[sample.id] = "it has no completion"
             continue
@@ -59,6 +64,9 @@ def score_task(
                 raise ValueError(f"the score {score.value} is no number")
         except Exception as error:
             failures[sample.id] = _blame(task, "score", error)
+            continue
+        if UNCHECKED in score.marks:
+            failures[sample.id] = "a check that its score depends on has no result"
         else:
             scores.append(_mark_truncated(score, completions[sample.id]))
     total = None
@@ -95,10 +103,15 @@ def evaluate_both(
 
 
 def score_both(
-    task: Task, samples: Sequence[Sample], completions: Mapping[str, Sequence[Completion]]
+    task: Task,
+    samples: Sequence[Sample],
+    completions: Mapping[str, Sequence[Completion]],
+    unchecked: Mapping[str, str] | None = None,
 ) -> Mapping[Scoring, ScoredSamples]:
     """Score completions under each scoring; arguments as for :func:`score_task`."""
-    return {scoring: score_task(task, samples, completions, scoring) for scoring in SCORINGS}
+    return {
+        scoring: score_task(task, samples, completions, scoring, unchecked) for scoring in SCORINGS
+    }
 
 
 def evaluation_of(

@@ -36,6 +36,8 @@ def protocol_words(protocol: ProtocolSpec, scoring: Scoring | None = None) -> st
         parts[-1] += f" (asked for; the protocol counts {protocol.scoring})"
     if protocol.requests == "seeded":
         parts.extend(_sampling_words(protocol.sampling))
+        if protocol.seeds:
+            parts.append(f"mean of seeds {', '.join(map(str, protocol.seeds))}")
     if protocol.max_tokens is not None:
         parts.append(f"max tokens {protocol.max_tokens}")
     if protocol.limit is not None:

@@ -1,28 +1,32 @@
 """score: completions become sample scores and a task score, both ways; needs no GPU.
 
-``samples.jsonl`` in the attempt's folder holds one line per sample and scoring.
+``samples.jsonl`` in the attempt's folder holds one line per sample and scoring. Results of
+programs and graders are kept in ``checks.jsonl`` over all attempts, so a killed scoring continues
+where it stood; a scoring that is done again has a log of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
 from pathlib import Path
-
-import msgspec
 
 from ptb_core.atomic import write_bytes
 from ptb_core.canonical import file_sha256
 from ptb_core.damage import unreadable
 from ptb_core.errors import RecordError
-from ptb_core.evaluation.completion_log import read_completions
-from ptb_core.evaluation.score import ScoredSamples, evaluation_of, score_both
-from ptb_core.specs import Scoring
+from ptb_core.evaluation.samples import samples_of
 from ptb_core.stages.context import Generated, Prepared, Scored, StageContext
 from ptb_core.stages.prepare import data_dir_of
+from ptb_core.stages.progress import progress_of
 
 
 def score(context: StageContext) -> Scored:
     """Score what was generated; nothing is scored when nothing was."""
+    from ptb_core.evaluation.checking import Runners
+    from ptb_core.evaluation.scoring import score_completions
+    from ptb_core.execution.stage import programs_of
+    from ptb_core.grading.opening import grader_of
+
     generated = context.result("generate", Generated)
     if generated.state != "done" or generated.completions is None:
         return Scored(evaluation=None)
@@ -30,11 +34,34 @@ def score(context: StageContext) -> Scored:
     protocol = context.run.plan.protocol
     task = context.catalogue.task(context.cell.task)
     prepared = context.result("prepare", Prepared)
-    samples = task.order(task.samples(data_dir_of(prepared)), protocol.limit)
-    scored = score_both(task, samples, read_completions(generated.completions))
-    write_bytes(context.attempt_dir / "samples.jsonl", _lines(scored))
-    details = {**generated.details, "data": dict(prepared.revisions)}
-    return Scored(evaluation=evaluation_of(scored, len(samples), protocol.scoring, details))
+    scored = score_completions(
+        task,
+        samples_of(task, data_dir_of(prepared), protocol.limit),
+        protocol,
+        generated.completions,
+        Runners(programs=programs_of(context), grader=grader_of(context)),
+        _checks(context),
+        details={
+            **generated.details,
+            "data": dict(prepared.revisions),
+            "prompts": {name: _sha256(text) for name, text in prepared.prompts.items()},
+        },
+        progress=progress_of(context, "score"),
+    )
+    write_bytes(context.attempt_dir / "samples.jsonl", scored.lines())
+    return Scored(evaluation=scored.evaluation)
+
+
+def _checks(context: StageContext) -> Path:
+    """Return the log of checks; trying a cell again that has no score goes on with its own."""
+    earlier = context.earlier_attempt("score")
+    is_retry = context.redo is not None and context.redo.kind == "retry"
+    name = f"checks-after-{earlier:03}.jsonl" if earlier and not is_retry else "checks.jsonl"
+    return context.folder.stage("score") / name
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def require_unchanged(completions: Path, sha256: str) -> None:
@@ -62,12 +89,3 @@ def require_unchanged(completions: Path, sha256: str) -> None:
             f"{completions} has changed since the checkpoint answered: sha256 {sha256[:12]} then, "
             f"{found[:12]} now; {remedy}"
         )
-
-
-def _lines(scored: Mapping[Scoring, ScoredSamples]) -> bytes:
-    rows = [
-        {"scoring": scoring, **msgspec.to_builtins(sample)}
-        for scoring, result in scored.items()
-        for sample in result.samples
-    ]
-    return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)

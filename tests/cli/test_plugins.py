@@ -61,7 +61,7 @@ def test_every_built_in_plugin_is_a_line_with_what_it_brings(site, capsys):
     lines = [" ".join(line.split()) for line in printed(capsys)]
     assert lines[0] == "plugin distribution state load s brings"
     assert f"builtin-judges {OURS} loaded 0.000 3 judges" in lines
-    assert f"builtin-engines {OURS} loaded 0.000 1 engine" in lines
+    assert f"builtin-engines {OURS} loaded 0.000 2 engines" in lines
     assert len(lines) == 8
 
 

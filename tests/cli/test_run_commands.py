@@ -85,7 +85,7 @@ def test_a_plan_that_cannot_run_here_starts_nothing(tmp_path: Path) -> None:
     done = ptb("run", "--plan", "paper", "--run-dir", tmp_path / "run")
     assert done.returncode == 2
     assert "the plan 'paper' cannot run here; nothing was started:" in done.stderr
-    assert "task humaneval: " in done.stderr
+    assert "sandbox local: " in done.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -15,6 +15,7 @@ from ptb_core.run_folder import CellFolder, RunFolder
 from ptb_core.sandboxing import SessionHandle
 from ptb_core.stages import generate as generate_stage
 from ptb_core.stages.context import StageContext
+from ptb_core.stages.progress import progress_of
 
 
 class OpenedSession:
@@ -58,7 +59,7 @@ def test_a_supervisor_that_lost_its_claim_stops_writing_to_the_log(tmp_path: Pat
     def lost() -> None:
         raise ClaimLostError("taken")
 
-    report = generate_stage._progress(here)
+    report = progress_of(here, "generate")
     report(1, 2)
     here.check_claim = lost
     with pytest.raises(ClaimLostError, match="taken"):

@@ -108,11 +108,11 @@ def test_fixed_batches_are_cut_by_sample_order(tmp_path: Path) -> None:
     assert [
         (slots[f"q{i}"]["id"], slots[f"q{i}"]["index"], slots[f"q{i}"]["size"]) for i in range(5)
     ] == [
-        ("epoch-1-batch-0", 0, 2),
-        ("epoch-1-batch-0", 1, 2),
-        ("epoch-1-batch-1", 0, 2),
-        ("epoch-1-batch-1", 1, 2),
-        ("epoch-1-batch-2", 0, 1),
+        ("round-1-batch-0", 0, 2),
+        ("round-1-batch-0", 1, 2),
+        ("round-1-batch-1", 0, 2),
+        ("round-1-batch-1", 1, 2),
+        ("round-1-batch-2", 0, 1),
     ]
 
 
@@ -145,9 +145,9 @@ def test_a_finished_log_asks_nothing(tmp_path: Path) -> None:
     assert len(server.bodies) == count == 2
 
 
-def test_epochs_share_a_log_without_mixing(tmp_path: Path) -> None:
+def test_rounds_share_a_log_without_mixing(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
-    second = GenerateOptions(requests="published", max_tokens=100, epoch=2, limits=FAST)
+    second = GenerateOptions(requests="published", max_tokens=100, round=2, limits=FAST)
     with ScriptedServer(echo) as server:
         generate(samples(2), server.endpoint, PUBLISHED, log)
         result = generate(samples(2), server.endpoint, second, log)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from tests.golden import judged
 from tests.golden.exact import EXACT_TASKS, metrics_parity, request_parity, verdict_parity
 from tests.golden.material import Golden, Parity
 
@@ -20,6 +21,18 @@ COMPARISONS: dict[str, Callable[[Golden], Parity]] = {
     **{name: partial(verdict_parity, name) for name in EXACT_TASKS},
     **{f"{name}: requests": partial(request_parity, name) for name in EXACT_TASKS},
     "metrics": metrics_parity,
+    "arenahardwriting: verdicts": judged.verdict_parity,
+    "arenahardwriting": judged.arena_score_parity,
+    "healthbench: grader's replies": judged.grader_parity,
+    "healthbench": judged.healthbench_score_parity,
+    "healthbench: grader's questions": judged.grader_request_parity,
+    "judged tasks: answers": judged.judged_answer_parity,
+    "judged tasks: repetitions": judged.repetition_parity,
+    **{
+        f"{name}: {what}": partial(compare, name)
+        for name in ("arenahardwriting", "healthbench")
+        for what, compare in (("requests", judged.request_parity), ("order", judged.order_parity))
+    },
 }
 """What is compared, by the name of its line."""
 

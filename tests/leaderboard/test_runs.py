@@ -449,13 +449,19 @@ def test_a_record_without_the_other_scoring_is_missing_under_it(maker: Maker) ->
 
 def test_protocol_changes_and_limits_stand_beside_the_score(maker: Maker) -> None:
     protocol = ProtocolSpec(
-        name="strict", requests="seeded", scoring="repaired", max_tokens=512, limit=50
+        name="strict",
+        requests="seeded",
+        scoring="repaired",
+        seeds=(72332, 87681),
+        max_tokens=512,
+        limit=50,
     )
     run = maker(protocol=protocol)
     run.add(ALICE, 0.5)
     section = only(run)
     assert section.protocol_text == (
-        "strict: seeded requests, repaired scoring, max tokens 512, limit: first 50 samples"
+        "strict: seeded requests, repaired scoring, mean of seeds 72332, 87681, max tokens 512, "
+        "limit: first 50 samples"
     )
     assert section.condition_text == (
         "10 h, 1 GPU, network open, dev evaluation in-sandbox, prompt default"

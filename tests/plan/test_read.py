@@ -10,9 +10,11 @@ import pytest
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.data import data_dir
 from ptb_core.errors import InputFileError, PluginError, UsageError
+from ptb_core.evaluation.protocol import PAPER_V1
 from ptb_core.plan import Plan, load_plan
 from ptb_core.plan.model import ACCEPT_LOCAL_LLM
-from ptb_core.specs import ScaffoldSpec
+from ptb_core.plan.read import condition_id
+from ptb_core.specs import Condition, ScaffoldSpec
 
 from .conftest import PlanFile
 
@@ -77,9 +79,15 @@ def test_conditions_differ_when_anything_differs_that_results_must_share(
         identity({"protocol": "paper-v1"}),
         identity({"protocol": {"base": "strict", "limit": 5}}),
         identity({"condition.provide_train_data": True}),
+        identity({"protocol": {"base": "strict", "seeds": [1]}}),
+        identity({"protocol": {"base": "strict", "seeds": [2]}}),
     ]
     assert len(set(ids)) == len(ids)
     assert identity({"seed": 7, "repeats": 3}) == ids[0]
+
+
+def test_conditions_of_runs_from_before_there_were_seeds_keep_their_id() -> None:
+    assert condition_id(Condition(hours=10, gpus=1), PAPER_V1) == "dd22e6285988"
 
 
 def test_paths_of_settings_start_at_the_plans_folder(plan_file: PlanFile) -> None:
@@ -148,6 +156,21 @@ def test_paths_of_settings_start_at_the_plans_folder(plan_file: PlanFile) -> Non
             {"protocol": {"base": "paper-v1", "sampling": {"temperature": 0.5}}},
             "$.protocol.sampling: found sampling under published requests, which send none; "
             "expected no sampling, or base: strict",
+        ),
+        (
+            {"protocol": {"base": "paper-v1", "seeds": [1]}},
+            "$.protocol.seeds: found seeds under published requests, which send none; "
+            "expected no seeds, or base: strict",
+        ),
+        (
+            {"protocol": {"base": "strict", "seeds": [1, 2]}},
+            "$.protocol.seeds: found 2 seeds at temperature 0, where every seed gives the same; "
+            "expected one seed, or a temperature above 0 in $.protocol.sampling",
+        ),
+        (
+            {"protocol": {"base": "strict", "seeds": [1], "sampling": {"seed": 2}}},
+            "$.protocol.sampling.seed: found a seed beside $.protocol.seeds, which take its "
+            "place; expected one of the two",
         ),
         (
             {"include": [{"agent": "mne"}]},
@@ -238,10 +261,10 @@ def test_an_outside_llm_must_be_named_with_its_authentication(plan_file: PlanFil
 def test_what_cannot_run_here_is_an_obstacle_and_no_fault(plan_file: PlanFile) -> None:
     from ptb_core.driver import refuse_obstacles
 
-    plan = read(plan_file({"tasks": ["healthbench"]}))
+    plan = read(plan_file({"condition.gpus": 64, "condition.gpu_name": "H9000"}))
     (obstacle,) = plan.obstacles
-    assert obstacle.startswith("task healthbench: ")
-    with pytest.raises(PluginError, match=r"cannot run here; nothing was started:\n  task health"):
+    assert obstacle.startswith("sandbox local: ")
+    with pytest.raises(PluginError, match=r"cannot run here; nothing was started:\n  sandbox loc"):
         refuse_obstacles(plan)
 
 
