@@ -56,6 +56,15 @@ def test_the_request_offers_the_record_s_tool(samples: list[Sample]) -> None:
     assert BFCL.requests(samples[0], "seeded") == (request,)
 
 
+def test_a_conversation_of_several_messages_is_asked_whole(tmp_path: Path) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Sort."}]
+    row = bfcl_row(0, "sort_numbers(numbers=[1])", question=[messages])
+    (sample,) = BFCL.samples(bfcl_data(tmp_path, [row]))
+    (request,) = BFCL.requests(sample, "published")
+    assert list(request.messages) == messages
+    assert sample.input["question"] == "Be brief.\nSort."
+
+
 def test_ids_are_the_records_own_and_tuples_become_lists(samples: list[Sample]) -> None:
     assert [sample.id for sample in samples] == [row["id"] for row in BFCL_ROWS]
     assert samples[1].target == {
@@ -294,12 +303,12 @@ def test_defaults_are_those_of_optional_parameters_and_never_null() -> None:
             {"function": [function(a={"type": "dict", "properties": {"b": {"type": "x"}}})]},
             "parameter 'a', property 'b', has the type 'x'; known types are",
         ),
-        ({"question": []}, "record exec_simple_0: 'question' must be a list of one conversation"),
+        ({"question": []}, "record exec_simple_0: 'question' must be a list of one conversation$"),
         ({"question": ["a"]}, "record exec_simple_0: 'question' must be a list of one conversa"),
         ({"question": [[5]]}, "record exec_simple_0: a message lacks its role or its content"),
         ({"question": [[{"role": "user"}]]}, "a message lacks its role or its content"),
         ({"question": [[{"content": "a"}]]}, "a message lacks its role or its content"),
-        ({"ground_truth": []}, "record exec_simple_0: 'ground_truth' must be a list of one text"),
+        ({"ground_truth": []}, "record exec_simple_0: 'ground_truth' must be a list of one text$"),
         ({"ground_truth": "f()"}, "exec_simple_0: 'ground_truth' must be a list of one text"),
         (
             {"ground_truth": ["sort(numbers=[1])"]},
