@@ -9,6 +9,7 @@ import pytest
 
 from ptb_core.evaluation.checking import CheckError, StopCheckingError
 from ptb_core.evaluation.checks import GraderResult
+from ptb_core.grading.client import proxy_for
 from ptb_core.grading.patience import GraderLimits
 from ptb_core.testing.grader import (
     CUT_OFF,
@@ -415,3 +416,20 @@ def test_blanks_around_a_key_are_no_part_of_it(asking, monkeypatch):
     with ScriptedGrader(in_turn(FINE)) as server:
         asking.ask(server)
     assert server.questions[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+# Proxies --------------------------------------------------------------------------------------
+
+
+def test_a_proxy_is_taken_from_the_environment_and_never_for_this_machine(monkeypatch):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    assert proxy_for("https://api.example/v1") is None
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "inner.example")
+    assert proxy_for("https://api.example/v1") == "http://proxy.example:3128"
+    assert proxy_for("http://api.example/v1") is None
+    assert proxy_for("https://inner.example/v1") is None
+    for host in ("localhost", "127.0.0.1", "[::1]"):
+        assert proxy_for(f"https://{host}:8000/v1") is None

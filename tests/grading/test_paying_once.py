@@ -22,7 +22,16 @@ from ptb_core.evaluation.exchange import Completion, Sample, SampleScore
 from ptb_core.grading.replies_cache import request_digest
 from ptb_core.interfaces import Task
 from ptb_core.testing import task_spec
-from ptb_core.testing.grader import GraderQuestion, ScriptedGrader, failing, in_turn, saying
+from ptb_core.testing.grader import (
+    CUT_OFF,
+    DISCONNECT,
+    NO_JSON,
+    GraderQuestion,
+    ScriptedGrader,
+    failing,
+    in_turn,
+    saying,
+)
 
 from .conftest import KEY, Asking, anything, check
 
@@ -128,6 +137,25 @@ def test_the_same_question_at_the_same_time_is_put_once(asking):
     assert results == [GraderResult(text="yes")] * 9
     assert len(server.questions) == 1
     assert grader.facts()["now"]["kept"] == 8
+
+
+def test_two_hundred_at_once_come_through_faults_of_every_kind(asking):
+    faults = (
+        failing(429, retry_after="2"),
+        failing(503),
+        DISCONNECT,
+        CUT_OFF,
+        NO_JSON,
+        saying("ye", finish_reason="length"),
+        saying("perhaps"),
+    )
+    with ScriptedGrader(in_turn(*faults, saying("yes")), hold=200) as server:
+        found = scoring(asking, server, 200, max_in_flight=200)
+    assert (found.performed, found.failures) == (200, {})
+    assert len(server.questions) == 200 * 8
+    now = asking.facts["now"]
+    assert (now["asked"], now["half_answers"], now["refused_replies"]) == (1600, 600, 200)
+    assert now["retries"] == 600
 
 
 class Interrupted(Exception):
