@@ -39,11 +39,15 @@ class UnavailableError(CheckError):
 
     Attributes:
         retry_after_s: Seconds after which it asks to be tried again, or None.
+        is_rate_limit: True when it is well, and only asked too often.
     """
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after_s: float | None = None, *, is_rate_limit: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.is_rate_limit = is_rate_limit
 
 
 class HalfAnswerError(CheckError):
@@ -84,7 +88,9 @@ def failure_of(
             f"{who} is not there ({said}); name another model or base_url in the plan's `grader`"
         )
     if status in WAITING_HELPS or status >= 500:
-        return UnavailableError(f"{who} does not answer ({said})", retry_after_s)
+        return UnavailableError(
+            f"{who} does not answer ({said})", retry_after_s, is_rate_limit=status == 429
+        )
     if 300 <= status < 400:
         return StopCheckingError(
             f"{who} sends requests elsewhere ({said}), where no key is taken; name the final "

@@ -99,7 +99,7 @@ def test_retry_after_is_kept_in_both_forms_up_to_a_cap(asking, retry_after, wait
 
 def test_a_wait_that_one_question_is_told_holds_for_all(asking):
     def script(question):
-        return failing(429, retry_after="60") if question.text == "a" else FINE
+        return failing(503, retry_after="60") if question.text == "a" else FINE
 
     with ScriptedGrader(script) as server:
         first, second = asking.ask(server, check("a"), check("b"), limits=GraderLimits(requests=2))
@@ -131,6 +131,12 @@ def test_patience_ends_after_a_number_of_requests_without_any_reply(asking):
         f"the grader gpt-5-mini at {host} does not answer (status 503: overloaded)"
     )
     assert asking.facts["now"]["missing"] == 1
+
+
+def test_being_asked_too_often_is_no_failure_however_often_it_is_said(asking):
+    busy = [failing(429)] * 30
+    result, n_requests = outcome(asking, *busy, failing(503), FINE, limits=GraderLimits(requests=2))
+    assert (result.text, n_requests) == ("[[A>B]]", 32)
 
 
 def test_patience_ends_when_the_time_for_a_question_is_over(asking):
