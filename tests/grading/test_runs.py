@@ -13,17 +13,19 @@ import pytest
 
 from ptb_core.catalogue import load_catalogue
 from ptb_core.cli.main import main
-from ptb_core.errors import RecordError
+from ptb_core.errors import InputFileError, RecordError, UsageError
 from ptb_core.evaluation.checks import GraderResult
 from ptb_core.evaluation.exchange import DataDir
 from ptb_core.grading.grader import OpenAiGrader
-from ptb_core.grading.opening import grader_of, open_grader
+from ptb_core.grading.opening import grader_of, open_grader, terms_for
+from ptb_core.grading.prices import known_price
 from ptb_core.grading.terms import GraderTerms, set_terms, terms_in_force, terms_of
 from ptb_core.plan.model import Budgets
 from ptb_core.run_folder import RunFolder
 from ptb_core.specs import GraderSpec, TokenPrice
 from ptb_core.stages.context import Prepared, StageContext
 from ptb_core.stages.prepare import with_plans_wording
+from ptb_core.testing import task_spec
 from ptb_core.testing.grader import ScriptedGrader, in_turn, saying
 
 from ..core.small_run import small_run, write_marker
@@ -103,6 +105,26 @@ def test_a_grader_of_a_folder_of_ones_own_keeps_everything_there(tmp_path):
             ask(open_grader(terms, tmp_path / "mine", scope="essays"))
     assert len(server.questions) == 1
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["graded", "grading"]
+
+
+def test_the_terms_of_an_evaluation_without_a_plan_are_checked_like_a_plans(tmp_path, monkeypatch):
+    task = task_spec(name="essays", needs=("grader",))
+    (tmp_path / "judge.txt").write_text("Be kind.", "utf-8")
+    given = {
+        "grader": {"api_key_env": None, "prompts": {"essays": "judge.txt"}},
+        "budgets": {"grader_usd": 2},
+    }
+    terms = terms_for(task, given, tmp_path, "--grader")
+    assert terms is not None
+    assert terms.grader == GraderSpec(api_key_env=None, prompts={"essays": "Be kind."})
+    assert (terms.price, terms.budget_usd) == (known_price(GraderSpec()), 2)
+    wrong = {"grader": {"base_url": "x"}, "budgets": {"grader_usd": 2}}
+    with pytest.raises(InputFileError, match="--grader: 3 faults"):
+        terms_for(task, wrong, tmp_path, "--grader")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(UsageError, match=r"OPENAI_API_KEY, which is not set; .*nothing was start"):
+        terms_for(task, {}, tmp_path, "--grader")
+    assert terms_for(task_spec(), wrong, tmp_path, "--grader") is None
 
 
 # Terms ----------------------------------------------------------------------------------------
