@@ -33,6 +33,8 @@ UNKNOWN_PARAMETER = frozenset({"unsupported_parameter", "unsupported_value", "un
 
 WORDS_CHARACTERS = 400
 
+SCORE_AGAIN = "score again (`ptb retry`, or the same `ptb evaluate`; replies so far are kept)"
+
 
 class UnavailableError(CheckError):
     """The endpoint does not answer now.
@@ -76,7 +78,7 @@ def failure_of(
     """
     code, words = _code_and_words(content)
     said = f"status {status}: {key.hidden_in(words)[:WORDS_CHARACTERS] or 'no words'}"
-    who, kept = named(spec), "score again after that: replies so far are kept"
+    who, kept = named(spec), f"{SCORE_AGAIN} after that"
     if status == 402 or code in OUT_OF_MONEY:
         return StopCheckingError(
             f"{who} has no quota left for this account ({said}); fill it up and {kept}"

@@ -164,7 +164,8 @@ def test_many_questions_in_a_row_without_an_answer_end_the_grading(asking):
     ]  # fmt: skip
     assert str(errors[2]).endswith(
         "does not answer (status 500: down); 3 questions in a row went unanswered, so no further "
-        "one is put: score again when it answers, replies so far are kept"
+        "one is put: score again (`ptb retry`, or the same `ptb evaluate`; replies so far are "
+        "kept) when it answers"
     )
     assert len(server.questions) == 6
 
@@ -277,7 +278,7 @@ def test_faults_of_every_kind_one_after_the_other_end_in_the_verdict(asking):
 
 # Nothing helps --------------------------------------------------------------------------------
 
-AGAIN = "score again after that: replies so far are kept"
+AGAIN = "score again (`ptb retry`, or the same `ptb evaluate`; replies so far are kept) after that"
 
 
 @pytest.mark.parametrize(
@@ -305,6 +306,10 @@ AGAIN = "score again after that: replies so far are kept"
             failing(400, "no effort", code="unsupported_parameter"),
             "does not take the task's requests (status 400: no effort); name another model in the "
             "plan's `grader`",
+        ),
+        (
+            GraderAnswer(status=300),
+            "sends requests elsewhere (status 300: no words), where no key is taken",
         ),
         (
             GraderAnswer(status=307, headers={"Location": "http://127.0.0.1:1/"}),

@@ -105,8 +105,9 @@ def test_a_spent_budget_ends_the_grading_and_what_was_paid_is_kept(asking):
     assert [isinstance(result, GraderResult) for result in results] == [True] * 3 + [False] * 2
     assert isinstance(results[3], StopCheckingError)
     assert str(results[3]) == (
-        "the budget for grading is spent: 6 of 5 USD; raise `budgets.grader_usd` and score "
-        "again: replies so far are kept"
+        "the budget for grading is spent: 6 of 5 USD; raise `budgets.grader_usd`, in a plan's case "
+        "call `ptb run` on its run folder, and score again (`ptb retry`, or the same `ptb "
+        "evaluate`; replies so far are kept)"
     )
     assert asking.facts["now"]["usd"] == asking.facts["scope"]["usd"] == 6.0
     assert asking.facts["price"]["output_usd_per_million_tokens"] == 200_000.0
