@@ -156,7 +156,15 @@ def test_what_is_under_way_when_the_budget_ends_is_all_that_can_pass_it(asking):
 
 @pytest.mark.parametrize(
     "answer",
-    [CUT_OFF, saying("fine", usage={}), saying("x", usage={"prompt_tokens": -1})],
+    [
+        CUT_OFF,
+        saying("fine", usage={}),
+        saying("fine", usage={"prompt_tokens": 5}),
+        saying("fine", usage={"completion_tokens": 5}),
+        saying("fine", usage={"prompt_tokens": -1, "completion_tokens": 5}),
+        saying("fine", usage={"prompt_tokens": 5, "completion_tokens": True}),
+        saying("fine", usage={"prompt_tokens": "5", "completion_tokens": 5.0}),
+    ],
 )
 def test_a_reply_that_does_not_say_what_it_took_is_booked_at_the_most_it_can_take(asking, answer):
     (_,) = spend(asking, 1, 100.0, answer=answer)
