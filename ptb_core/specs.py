@@ -111,6 +111,10 @@ class Grading:
         questions: Questions to the grader over all samples.
         input_tokens: Prompt tokens of one question, on average.
         output_tokens: Answer tokens of one question, reasoning included, on average.
+
+    Source of the shipped figures: questions are counted in the published data; prompt tokens are a
+    quarter of the characters of its conversations and questions, with answers as long as the
+    published opponent's; answer tokens are an assumption of this project.
     """
 
     questions: int

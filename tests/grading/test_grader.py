@@ -181,6 +181,11 @@ def test_one_answer_in_between_begins_the_count_of_unanswered_questions_anew(ask
     assert not any(isinstance(error, StopCheckingError) for error in errors)
 
 
+def refusing(words: Any) -> GraderAnswer:
+    choice = {"message": {"content": None, "refusal": words}, "finish_reason": "stop"}
+    return GraderAnswer(content=json.dumps({"choices": [choice]}).encode())
+
+
 # Asking again helps ---------------------------------------------------------------------------
 
 
@@ -205,21 +210,9 @@ def test_one_answer_in_between_begins_the_count_of_unanswered_questions_anew(ask
         (saying(""), "its reply is empty"),
         (saying(" \n"), "its reply is empty"),
         (saying(None), "its reply is empty"),
-        (
-            GraderAnswer(
-                content=json.dumps(
-                    {
-                        "choices": [
-                            {
-                                "message": {"content": None, "refusal": "I will not"},
-                                "finish_reason": "stop",
-                            }
-                        ]
-                    }
-                ).encode()
-            ),
-            "its reply is empty: it refuses (I will not)",
-        ),
+        (refusing("I will not"), "its reply is empty: it refuses (I will not)"),
+        (refusing(""), "the last: its reply is empty"),
+        (refusing(5), "the last: its reply is empty"),
     ],
 )
 def test_a_half_answer_is_asked_for_again_and_is_an_error_in_the_end(asking, answer, says):
