@@ -93,6 +93,8 @@ class PromptText:
         module: Dotted module that defines it.
         symbol: Name of the string constant in that module.
         sha256: Digest of the UTF-8 text; at least its first 10 hex digits.
+        other_modules: Modules that define it in other versions, looked at where the package is
+            installed in one of those.
     """
 
     name: str
@@ -101,6 +103,7 @@ class PromptText:
     module: str
     symbol: str
     sha256: str
+    other_modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

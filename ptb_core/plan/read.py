@@ -112,7 +112,7 @@ class _Reader:
             if condition is not None and sound.has("agents"):
                 checker.sandbox(sandbox, condition, agents)
         if sound.has("engine"):
-            checker.choice("engine", data["engine"], "$.engine")
+            checker.engine(data["engine"], in_image=self._in_image())
         if sound.has("executor"):
             checker.choice("executor", data["executor"], "$.executor")
         for path, judge in sound.items("judges"):
@@ -134,7 +134,7 @@ class _Reader:
         agents = checker.agents(data["agents"])
         sandbox = self._sandbox()
         checker.sandbox(sandbox, condition, agents)
-        engine = checker.choice("engine", data["engine"], "$.engine")
+        engine = checker.engine(data["engine"], in_image=self._in_image())
         executor = checker.choice("executor", data.get("executor", {"name": "local"}), "$.executor")
         judges = checker.judges(data["judges"])
         checker.selectors(data)
@@ -224,6 +224,10 @@ class _Reader:
         if obstacle is not None:
             self._checker.obstacles.append(obstacle)
         return spec, reader.price(spec)
+
+    def _in_image(self) -> bool:
+        sandbox = self._data["sandbox"]
+        return isinstance(sandbox, dict) and bool(sandbox.get("image"))
 
     def _gpu_hour_usd(self) -> float:
         given = self._data.get("prices", {}).get("gpu_hour_usd")
