@@ -180,9 +180,10 @@ class OpenAiGrader(Grader):
         """Return what a record keeps of the grading; never a key.
 
         ``now`` counts what this grader did, ``scope`` what was ever booked on its scope, earlier
-        attempts included. Costs are None when the price is not known.
+        attempts included, also when all replies were there already. Costs are None when the price
+        is not known, the scope when its bookings are damaged.
         """
-        counts, ledger = self._counts, self._ledger
+        counts, ledger = self._counts, self._booked()
         now = ledger.own if ledger else None
         scope = ledger.of_scope() if ledger else None
         is_priced = self._terms.price is not None
@@ -203,8 +204,14 @@ class OpenAiGrader(Grader):
                 "unmetered_replies": counts.unmetered,
                 **_sums(now, is_priced),
             },
-            "scope": {"replies": scope.replies if scope else 0, **_sums(scope, is_priced)},
+            "scope": {"replies": scope.replies, **_sums(scope, is_priced)} if scope else None,
         }
+
+    def _booked(self) -> Ledger | None:
+        try:
+            return self._ledger or Ledger(self._place.ledger, self._place.scope, self._timing.now)
+        except RecordError:
+            return None
 
     async def _until_accepted(
         self,

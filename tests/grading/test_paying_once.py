@@ -337,6 +337,17 @@ def test_a_grader_may_be_entered_once_per_round_and_counts_all_of_them(asking):
     assert again.facts()["now"]["asked"] == 0
 
 
+def test_facts_know_what_earlier_attempts_cost_though_nothing_is_asked_any_more(asking):
+    with ScriptedGrader(in_turn(saying("yes"))) as server:
+        scoring(asking, server, 3)
+        scoring(asking, server, 3)
+    assert asking.facts["now"]["asked"] == asking.facts["now"]["kept"] == 0
+    assert asking.facts["scope"]["replies"] == 3
+    (file,) = (asking.folder / "ledger").iterdir()
+    file.write_bytes(b"{}\n")
+    assert asking.grader(server).facts()["scope"] is None
+
+
 def test_facts_are_json_and_tell_prompts_by_digest(asking):
     with ScriptedGrader(in_turn(saying("yes"))) as server:
         asking.ask(server, prompts={"grader": "Be fair."})
