@@ -200,13 +200,20 @@ def prepare(task: str, folder: Path) -> dict[str, Any]:
         LookupError: If they cannot be had; says why.
     """
     from ptb_core.catalogue import load_catalogue
+    from ptb_core.data import data_dir
     from ptb_core.errors import PtbError
     from ptb_core.fetch import ensure_data
 
     try:
         spec = load_catalogue().task(task).spec
         if "PTB_TEST_DATA" in os.environ:
-            return {"files": test_rows(task, folder), "prompts": prompts(spec)}
+            packaged = {
+                file.name: str(data_dir() / file.source.packaged)
+                for file in spec.data
+                if file.source.packaged
+            }
+            files = {**packaged, **test_rows(task, folder)}
+            return {"files": files, "prompts": prompts(spec)}
         data = ensure_data(spec)
     except PtbError as error:
         raise LookupError(str(error).splitlines()[0]) from error
