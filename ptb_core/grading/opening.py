@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ptb_core.evaluation.exchange import GRADER_PROMPT
+from ptb_core.errors import Fault, InputFileError, UsageError
+from ptb_core.evaluation.wordings import grading_wordings, takes_wording
+from ptb_core.grading.endpoint import key_obstacle
 from ptb_core.grading.grader import GraderPlace, OpenAiGrader
 from ptb_core.grading.terms import GraderTerms, terms_in_force
+from ptb_core.plan.grader import GraderReader
+from ptb_core.specs import JsonValue, TaskSpec
 from ptb_core.stages.context import Prepared, StageContext
+from ptb_core.stages.prepare import data_dir_of
 
 
 def grader_of(context: StageContext) -> OpenAiGrader | None:
@@ -28,8 +33,8 @@ def grader_of(context: StageContext) -> OpenAiGrader | None:
     place = GraderPlace(
         replies=context.folder.graded, ledger=context.run_folder.grading, scope=context.cell.id
     )
-    prompts = context.result("prepare", Prepared).prompts
-    return OpenAiGrader(terms, place, prompts=_grading_only(prompts))
+    data = data_dir_of(context.result("prepare", Prepared))
+    return OpenAiGrader(terms, place, prompts=grading_wordings(data))
 
 
 def open_grader(
@@ -41,11 +46,43 @@ def open_grader(
         terms: Which grader, and what it may cost.
         folder: Where replies (``graded/``) and costs (``grading/``) are kept.
         scope: What is spent on, in words, such as a task's name.
-        prompts: Wordings of the task by name.
+        prompts: What the questions are made from
+            (:func:`~ptb_core.evaluation.wordings.grading_wordings`).
     """
     place = GraderPlace(replies=folder / "graded", ledger=folder / "grading", scope=scope)
-    return OpenAiGrader(terms, place, prompts=_grading_only(prompts or {}))
+    return OpenAiGrader(terms, place, prompts=prompts)
 
 
-def _grading_only(prompts: Mapping[str, str]) -> dict[str, str]:
-    return {name: text for name, text in prompts.items() if name == GRADER_PROMPT}
+def terms_for(
+    task: TaskSpec, data: Mapping[str, JsonValue], folder: Path, source: str
+) -> GraderTerms | None:
+    """Return the terms for grading one task without a plan, or None when it needs no grader.
+
+    Args:
+        task: The task.
+        data: What a plan would say, its form right: the keys ``grader``, ``budgets`` and
+            ``prices``, each of which may be absent.
+        folder: Folder that paths of wordings start from.
+        source: Who says so, for faults: a file, or a command line.
+
+    Raises:
+        InputFileError: If something is wrong; lists every fault.
+        UsageError: If this machine has no key.
+    """
+    if "grader" not in task.needs:
+        return None
+    found: list[Fault] = []
+
+    def fault(path: str, what: str, expected: str) -> None:
+        found.append(Fault(path=path, found=what, expected=expected))
+
+    reader = GraderReader(data, folder, fault)
+    spec = reader.grader((task.name,) if takes_wording(task) else ())
+    price = reader.price(spec)
+    if found:
+        raise InputFileError(source, tuple(found))
+    obstacle = key_obstacle(spec)
+    if obstacle is not None:
+        raise UsageError(f"{obstacle}; nothing was started")
+    budget_usd = data.get("budgets", {}).get("grader_usd")
+    return GraderTerms(grader=spec, price=price, budget_usd=budget_usd)

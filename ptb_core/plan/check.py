@@ -134,13 +134,11 @@ class Checker:
         self.agent_ids[agent.name] = short_hash(identity)
         return msgspec.convert({**data, "settings": checked.values}, AgentSpec)
 
-    def graded(self, tasks: Sequence[str]) -> tuple[str, ...]:
+    def graded(self, tasks: Sequence[str]) -> tuple[TaskSpec, ...]:
         """Return those of some tasks that need a grader; what cannot be loaded needs none."""
-        specs = {name: self._spec("task", name) for name in tasks}
+        specs = (self._spec("task", name) for name in dict.fromkeys(tasks))
         return tuple(
-            name
-            for name, spec in specs.items()
-            if isinstance(spec, TaskSpec) and "grader" in spec.needs
+            spec for spec in specs if isinstance(spec, TaskSpec) and "grader" in spec.needs
         )
 
     def sandbox(
