@@ -19,7 +19,6 @@ from ptb_core.api import (
     Sample,
     SampleScore,
     Scoring,
-    data_dir,
 )
 from ptb_core.testing.hostile import HOSTILE_TEXTS
 from ptb_plugins.tasks.arenahardwriting.task import ArenaHardWriting
@@ -29,44 +28,12 @@ from ptb_plugins.tasks.arenahardwriting.verdicts import (
     candidate_points,
     find_label,
 )
-from tests.tasks.conftest import task_spec, write_rows
+from tests.tasks.conftest import OPPONENTS, QUESTIONS, task_spec, write_rows
 
-SHIPPED = data_dir() / "registry" / "prompts" / "arenahardwriting-judge.txt"
-QUESTIONS: list[dict[str, Any]] = [
-    {"uid": "one", "category": "creative_writing", "prompt": "A poem about {answer_a}."},
-    {"uid": "two", "category": "creative_writing", "prompt": "A sonnet."},
-    {"uid": "three", "category": "creative_writing", "prompt": "A limerick."},
-]
-OPPONENTS: list[dict[str, Any]] = [
-    {
-        "uid": row["uid"],
-        "messages": [
-            {"role": "user", "content": row["prompt"]},
-            {"role": "assistant", "content": {"answer": f"Opponent's {row['uid']}"}},
-        ],
-    }
-    for row in QUESTIONS[::-1]
-]
 SCORINGS: tuple[Scoring, ...] = ("published", "repaired")
 WORDING = (
     "{question}|{answer_a}|{answer_b}|[[A>>B]] [[A>B]] [[A=B]] [[B>A]] [[B>>A]]|{fence}|{braces}"
 )
-
-
-@pytest.fixture
-def arena() -> ArenaHardWriting:
-    return ArenaHardWriting(task_spec("arenahardwriting", "test", "baseline", "judge-prompt"))
-
-
-@pytest.fixture
-def arena_data(tmp_path: Path) -> DataDir:
-    return DataDir(
-        files={
-            "test": write_rows(tmp_path / "test.jsonl", QUESTIONS),
-            "baseline": write_rows(tmp_path / "baseline.jsonl", OPPONENTS),
-            "judge-prompt": SHIPPED,
-        }
-    )
 
 
 @pytest.fixture
@@ -468,9 +435,7 @@ def test_no_reply_and_no_completion_makes_scoring_raise(
 ) -> None:
     arena = ArenaHardWriting(task_spec("arenahardwriting"))
     wording = {"system": "{fence}", "user": WORDING}
-    sample = Sample(
-        id="a", input={"question": "q"}, target="o", metadata={"judge_prompt": wording}
-    )
+    sample = Sample(id="a", input={"question": "q"}, target="o", metadata={"judge_prompt": wording})
     completion = judged(first, second, text=text)
     for check in arena.checks(sample, completion):
         arena.accepts(sample, check, first)
