@@ -22,7 +22,6 @@ from ptb_core.evaluation.exchange import (
     TaskScore,
     TestItem,
 )
-from ptb_core.interfaces import Task
 from ptb_core.specs import SCORINGS, RequestKind, Scoring
 from ptb_core.testing.expectation import expect, unraised
 from ptb_core.testing.hostile import hostile_completions
