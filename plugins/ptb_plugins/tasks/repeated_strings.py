@@ -53,6 +53,8 @@ def limit_repeated_strings(text: str, most: int) -> str:
 
 def _limit_one_span(text: str, shortest: int, longest: int, most: int) -> str:
     """Replace from left to right; where several units fit, the shortest counts."""
+    if not _may_repeat(text, shortest, longest, most):
+        return text
     stretches = list(_stretches(text, shortest, longest, most))
     heapify(stretches)
     pieces: list[str] = []
@@ -66,6 +68,18 @@ def _limit_one_span(text: str, shortest: int, longest: int, most: int) -> str:
         pieces += (text[position:start], text[start : start + unit] * most)
         position = start + (1 + (end - start) // unit) * unit
     return "".join((*pieces, text[position:])) if pieces else text
+
+
+def _may_repeat(text: str, shortest: int, longest: int, most: int) -> bool:
+    """Say whether any piece of a grid comes again about a unit later; most texts have none.
+
+    A string of at least ``shortest`` characters with ``most`` further copies covers a whole piece
+    of such a grid and the same piece one unit later.
+    """
+    return any(
+        text.find(text[place : place + shortest], place + shortest, place + shortest + longest) >= 0
+        for place in range(0, len(text), (most - 1) * shortest)
+    )
 
 
 def _stretches(text: str, shortest: int, longest: int, most: int) -> Iterator[Stretch]:
