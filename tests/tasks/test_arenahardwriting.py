@@ -360,6 +360,11 @@ def test_an_opponents_row_without_answer_is_refused(
 
 # The judge prompt ------------------------------------------------------------------------------
 
+HEADINGS = (
+    "must begin with the line [system] and have a later line [user] with text below, or have "
+    "neither line"
+)
+
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
@@ -367,6 +372,9 @@ def test_an_opponents_row_without_answer_is_refused(
         ("{question}", "", "holds {question} 0 times, expected exactly once"),
         ("{answer_b}", "{answer_b} {answer_b}", "holds {answer_b} 2 times, expected exactly once"),
         ("[[A=B]]", "[[A==B]]", "must offer every verdict; it lacks [[A=B]]"),
+        ("{answer_a}", "\n[user]\n{answer_a}", HEADINGS),
+        ("{question}", "[user]\n{question}\n[system]\n", HEADINGS),
+        ("{braces}", "\n[system]", HEADINGS),
     ],
 )
 def test_a_wording_that_cannot_work_is_refused(
