@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from ptb_core.api import (
     ChatRequest,
@@ -13,8 +16,13 @@ from ptb_core.api import (
     SampleScore,
     Scoring,
     Task,
+    ToolCall,
     mean_and_stderr,
 )
+from ptb_plugins.tasks.aime2025.task import Aime2025
+from ptb_plugins.tasks.bfcl.calls import read_call
+from ptb_plugins.tasks.bfcl.task import Bfcl
+from ptb_plugins.tasks.gpqamain.task import GpqaMain, in_order
 from ptb_plugins.tasks.gsm8k.task import Gsm8k
 from tests.golden.material import (
     NO_WORDING,
@@ -22,6 +30,7 @@ from tests.golden.material import (
     Parity,
     Row,
     digest,
+    joined_bfcl,
     parity,
     task_facts,
     wording,
@@ -29,7 +38,8 @@ from tests.golden.material import (
 
 RAISES = "published-code-raises"
 PLACEHOLDER = "{prompt}"
-"""Stands for a wording that is not on this machine: enough to score, not to ask."""
+GPQA_PLACEHOLDER = "{letters} {question} {choices}"
+"""Stand for wordings that are not on this machine: enough to score, not to ask."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +50,15 @@ class ExactTask:
         task: The task.
         has_wording: True when requests are the published ones.
         sample: The sample that a golden row is about.
+        same_answer: Says whether a score looks at the same answer as a golden row.
     """
 
     task: Task
     has_wording: bool
     sample: Callable[[Row], Sample]
+    same_answer: Callable[[Row, Sample, SampleScore], bool] = field(
+        default=lambda row, sample, score: score.answer == row.get("extracted")
+    )
 
     def score(self, row: Row, scoring: Scoring) -> SampleScore:
         """Score the completion of a golden row."""
@@ -52,11 +66,12 @@ class ExactTask:
 
     def agrees(self, row: Row) -> bool:
         """Say whether published scoring gives the row's verdict, and looks at the same answer."""
-        score = self.score(row, "published")
+        score, sample = self.score(row, "published"), self.sample(row)
         return (
-            score.value == float(row["verdict"] == "C")
+            row.get("target", sample.target) == sample.target
+            and score.value == float(row["verdict"] == "C")
             and (RAISES in score.marks) == (row["verdict"] == "raises")
-            and score.answer == row.get("extracted")
+            and self.same_answer(row, sample, score)
         )
 
     def differs(self, row: Row) -> bool:
@@ -77,6 +92,9 @@ def completion_of(row: Row) -> Completion:
         return Completion(
             text=None, error=row["completion"], http_status=400, finish_reason="error"
         )
+    if "tool_calls" in row:
+        calls = (ToolCall(name=c["name"], arguments=c["arguments"]) for c in _calls(row))
+        return Completion(text=row["content"], tool_calls=tuple(calls))
     return Completion(text=row["completion"])
 
 
@@ -91,7 +109,75 @@ def gsm8k(golden: Golden) -> ExactTask:
     )
 
 
-EXACT_TASKS: dict[str, Callable[[Golden], ExactTask]] = {"gsm8k": gsm8k}
+def aime2025(golden: Golden) -> ExactTask:
+    """Return aime2025 on the invented rows, which have the form of the real ones."""
+    task = Aime2025(task_facts("aime2025"))
+    text = wording(task.spec.prompts[0])
+    files = {"test": golden.file("invented-aime-rows")}
+    samples = task.samples(DataDir(files=files, prompts={"user": text or PLACEHOLDER}))
+    known = {sample.id: sample for sample in samples}
+    return ExactTask(
+        task=task,
+        has_wording=text is not None,
+        sample=lambda row: known[f"aime2025-{row['sample']}"],
+    )
+
+
+def gpqamain(golden: Golden) -> ExactTask:
+    """Return gpqamain on the invented rows, each shown in the order that the golden row gives."""
+    task = GpqaMain(task_facts("gpqamain"))
+    text = wording(task.spec.prompts[0])
+    files = {"test": golden.file("invented-gpqa-rows")}
+    samples = task.samples(DataDir(files=files, prompts={"user": text or GPQA_PLACEHOLDER}))
+    known = {sample.id: sample for sample in samples}
+    return ExactTask(
+        task=task,
+        has_wording=text is not None,
+        sample=lambda row: in_order(known[row["sample"]], row["order"]),
+    )
+
+
+def bfcl(golden: Golden) -> ExactTask:
+    """Return bfcl on its real records."""
+    task = Bfcl(task_facts("bfcl"))
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"test": joined_bfcl(golden, Path(folder))}
+        known = {sample.id: sample for sample in task.samples(DataDir(files=files))}
+    return ExactTask(
+        task=task,
+        has_wording=True,
+        sample=lambda row: known[row["sample"]],
+        same_answer=_reads_the_same_calls,
+    )
+
+
+def _reads_the_same_calls(row: Row, sample: Sample, score: SampleScore) -> bool:
+    """Compare calls as read with what the published client made of them, NaN by its text."""
+    first = {sample.target["name"]: sample.metadata["first_parameter"]}
+    read = [read_call(call, first) for call in completion_of(row).tool_calls]
+    if len(read) == 1:
+        shown = ", ".join(f"{name}={value}" for name, value in read[0].arguments.items())
+        if f"{read[0].name}({shown})" != ast.literal_eval(row["extracted"]):
+            return False
+    if not isinstance(row["parsed_calls"], list):
+        return "NaN" in row["parsed_calls"]
+    return row["parsed_calls"] == [
+        {"function": call.name, "arguments": call.arguments, "parse_error": call.is_broken}
+        for call in read
+    ]
+
+
+def _calls(row: Row) -> list[Row]:
+    calls: list[Row] = row["tool_calls"] or []
+    return calls
+
+
+EXACT_TASKS: dict[str, Callable[[Golden], ExactTask]] = {
+    "aime2025": aime2025,
+    "bfcl": bfcl,
+    "gpqamain": gpqamain,
+    "gsm8k": gsm8k,
+}
 
 
 def verdict_parity(name: str, golden: Golden) -> Parity:

@@ -45,8 +45,7 @@ class Golden:
 
     def rows(self, name: str) -> Rows:
         """Return the rows of ``golden/NAME.jsonl.gz``."""
-        with gzip.open(self.file(name), "rt", encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines]
+        return _lines(self.file(name))
 
     def file(self, name: str) -> Path:
         """Return the path of ``golden/NAME.jsonl.gz``."""
@@ -59,6 +58,16 @@ class Golden:
     def requests(self, task: str, file: str = "request") -> Rows:
         """Return the rows of a file of request digests that are about one task."""
         return [row for row in self.rows(file) if row["task"] == task]
+
+
+def joined_bfcl(golden: Golden, folder: Path) -> Path:
+    """Write the records of bfcl as the hub holds them, answers joined to questions by id."""
+    answers = {row["id"]: row for row in _lines(golden.data("bfcl-exec-simple-answer"))}
+    path = folder / "bfcl.jsonl"
+    with path.open("w", encoding="utf-8") as stream:
+        for row in _lines(golden.data("bfcl-exec-simple-question")):
+            stream.write(json.dumps(row | answers[row["id"]]) + "\n")
+    return path
 
 
 def task_facts(name: str) -> TaskSpec:
@@ -94,3 +103,8 @@ def parity(
     results = list(compared)
     wrong = tuple(row_id for row_id, agrees in results if not agrees)
     return Parity(rows=len(results), mismatches=wrong, differences=differences, skipped=skipped)
+
+
+def _lines(path: Path) -> Rows:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
