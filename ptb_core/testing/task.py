@@ -22,16 +22,17 @@ from ptb_core.evaluation.exchange import (
     TaskScore,
     TestItem,
 )
+from ptb_core.interfaces import Task
 from ptb_core.specs import SCORINGS, RequestKind, Scoring
+from ptb_core.testing.component import ComponentConformance
 from ptb_core.testing.expectation import expect, unraised
 from ptb_core.testing.hostile import hostile_completions
-from ptb_core.testing.task_checks import CheckPromises
 
 REQUEST_KINDS: tuple[RequestKind, ...] = ("published", "seeded")
 _REQUEST_TYPES = (ChatRequest, CompletionRequest, LogLikelihoodRequest)
 
 
-class TaskConformance(CheckPromises):
+class TaskConformance(ComponentConformance[Task]):
     """Checks of a task, on its own data.
 
     Attributes:
