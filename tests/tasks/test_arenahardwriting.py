@@ -387,6 +387,19 @@ def test_a_wording_that_cannot_work_is_refused(
     assert str(caught.value) == expected
 
 
+def test_blank_lines_around_a_wording_and_its_sections_say_nothing(
+    arena: ArenaHardWriting, arena_data: DataDir, tmp_path: Path
+) -> None:
+    path = tmp_path / "judge.txt"
+    path.write_text(f"\n[system]\n\nJudge.\n\n[user]\n\n{WORDING}\n\n")
+    files = {**arena_data.files, "judge-prompt": path}
+    (sample, *_) = arena.samples(replace(arena_data, files=files))
+    assert sample.metadata["judge_prompt"] == {"system": "Judge.", "user": WORDING}
+    prompts = {"judge-prompt": f"\n{WORDING}\n"}
+    (sample, *_) = arena.samples(replace(arena_data, prompts=prompts))
+    assert sample.metadata["judge_prompt"] == {"user": WORDING}
+
+
 def test_a_shipped_wording_that_is_damaged_is_named(
     arena: ArenaHardWriting, arena_data: DataDir, tmp_path: Path
 ) -> None:
