@@ -35,8 +35,8 @@ def judge_wording(data: DataDir) -> dict[str, JsonValue]:
     """Return the wording by role: ``user``, and ``system`` where the text has the headings.
 
     Raises:
-        DataError: If the text cannot be read, lacks a placeholder or a label, or has a
-            placeholder twice.
+        DataError: If the text cannot be read, lacks a placeholder or a label, has a placeholder
+            twice, or one heading without the other.
     """
     text, origin = _text(data)
     for placeholder in _ONCE:
@@ -51,8 +51,13 @@ def judge_wording(data: DataDir) -> dict[str, JsonValue]:
             f"arenahardwriting: {origin} must offer every verdict; it lacks {', '.join(missing)}"
         )
     sections = _SECTIONS.fullmatch(text)
-    if sections is None:
+    if sections is None and not {"[system]", "[user]"} & set(text.splitlines()):
         return {"user": text}
+    if sections is None:
+        raise DataError(
+            f"arenahardwriting: {origin} must begin with the line [system] and have a later line "
+            "[user] with text below, or have neither line"
+        )
     return {"system": sections[1].strip(), "user": sections[2].strip()}
 
 
