@@ -31,6 +31,7 @@ from ptb_core.evaluation.protocol import (
     tokenizer_source,
 )
 from ptb_core.evaluation.rounds import rounds_of
+from ptb_core.evaluation.samples import samples_of
 from ptb_core.interfaces import Endpoint, ServeRequest, Session
 from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.sandboxing import Mount, SandboxRequest, SessionHandle
@@ -178,10 +179,10 @@ def _generate(
     protocol = context.run.plan.protocol
     task = context.catalogue.task(context.cell.task)
     model = context.catalogue.model(context.cell.model)
-    samples = task.samples(data_dir_of(context.result("prepare", Prepared)))
+    data = data_dir_of(context.result("prepare", Prepared))
     requests = [
         SampleRequests(id=sample.id, requests=task.requests(sample, protocol.requests))
-        for sample in task.order(samples, protocol.limit)
+        for sample in samples_of(task, data, protocol.limit)
     ]
     return generate_rounds(
         rounds_of(protocol),
