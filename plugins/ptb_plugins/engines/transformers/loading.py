@@ -19,10 +19,6 @@ from ptb_plugins.engines.transformers.config import CheckpointFault, ServerConfi
 
 PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
-VOCABULARY_FILES = frozenset({"tokenizer.json", "tekken.json", "vocab.txt"})
-VOCABULARY_SUFFIXES = (".model", ".tiktoken")
-"""Files that each hold a whole vocabulary; vocab.json needs merges.txt beside it."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationDefaults:
@@ -72,6 +68,7 @@ def load(config: ServerConfig) -> LoadedModel:
     tokenizer = load_tokenizer(Path(config.tokenizer))
     settings = read_generation_config(config.generation_config)
     model = _load_model(Path(config.checkpoint), config.dtype, device)
+    settings = settings or _ends_of_config(config.generation_config, model.config)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
@@ -103,39 +100,15 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def _require_tokenizer(folder: Path) -> None:
-    """Refuse a folder without vocabulary, of which transformers makes an empty tokenizer."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    single = any(name.endswith(VOCABULARY_SUFFIXES) for name in names)
-    if single or names & VOCABULARY_FILES or {"vocab.json", "merges.txt"} <= names:
-        return
-    raise CheckpointFault(
-        f"{folder} holds no tokenizer: expected tokenizer.json, a .model file, or vocab.json with "
-        "merges.txt; save it with the tokenizer's save_pretrained"
-    )
-
-
 def read_generation_config(folder: str | None) -> dict[str, Any]:
-    """Return the content of a folder's generation_config.json.
-
-    Without that file, the end tokens that config.json declares are all of it; without either it
-    is empty. Source: vLLM and transformers, which fall back to config.json.
+    """Return the content of a folder's generation_config.json; empty when there is none.
 
     Raises:
         CheckpointFault: If the file is no JSON object.
     """
-    if folder is None:
+    if folder is None or not (Path(folder) / "generation_config.json").is_file():
         return {}
-    if (Path(folder) / "generation_config.json").is_file():
-        return _read_object(Path(folder) / "generation_config.json")
-    if not (Path(folder) / "config.json").is_file():
-        return {}
-    config = _read_object(Path(folder) / "config.json")
-    inner = config.get("text_config")
-    end = config.get("eos_token_id")
-    if end is None and isinstance(inner, dict):
-        end = inner.get("eos_token_id")
-    return {} if end is None else {"eos_token_id": end}
+    return _read_object(Path(folder) / "generation_config.json")
 
 
 def generation_defaults(settings: dict[str, Any]) -> GenerationDefaults:
@@ -243,3 +216,32 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not has_gpu:
         raise RuntimeError("device cuda was asked for, but torch sees no GPU in this session")
     return torch.device("cuda" if name != "cpu" and has_gpu else "cpu")
+
+
+VOCABULARY_FILES = frozenset({"tokenizer.json", "tekken.json", "vocab.txt"})
+VOCABULARY_SUFFIXES = (".model", ".tiktoken")
+"""Files that each hold a whole vocabulary; vocab.json needs merges.txt beside it."""
+
+
+def _require_tokenizer(folder: Path) -> None:
+    """Refuse a folder without vocabulary, of which transformers makes an empty tokenizer."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    single = any(name.endswith(VOCABULARY_SUFFIXES) for name in names)
+    if single or names & VOCABULARY_FILES or {"vocab.json", "merges.txt"} <= names:
+        return
+    raise CheckpointFault(
+        f"{folder} holds no tokenizer: expected tokenizer.json, a .model file, or vocab.json with "
+        "merges.txt; save it with the tokenizer's save_pretrained"
+    )
+
+
+def _ends_of_config(folder: str | None, config: Any) -> dict[str, Any]:
+    """Return the end tokens of config.json for a folder without generation_config.json.
+
+    Source: vLLM and transformers make their generation settings of config.json then.
+    """
+    from transformers import GenerationConfig
+
+    if folder is None or (Path(folder) / "generation_config.json").is_file():
+        return {}
+    return {"eos_token_id": GenerationConfig.from_model_config(config).eos_token_id}
