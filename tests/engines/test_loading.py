@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ptb_core.data import data_dir
-from ptb_plugins.engines.transformers.config import ServerConfig
-from ptb_plugins.engines.transformers.loading import CheckpointFault, load, load_tokenizer
-
-END_OF_TEXT = 0
-"""The end token that the tiny model's tokenizer declares."""
-
-
-def copy_of_tiny_model(tmp_path: Path, config: dict[str, Any]) -> Path:
-    source = data_dir() / "embedded" / "models" / "tiny-qwen3"
-    folder = Path(shutil.copytree(source, tmp_path / "checkpoint"))
-    content = json.loads((folder / "config.json").read_text("utf-8"))
-    return write(folder, "config.json", **content | config)
-
-
-def server_config(folder: Path, generation_config: str | None) -> ServerConfig:
-    return ServerConfig(
-        socket="",
-        model_name="tiny",
-        checkpoint=str(folder),
-        tokenizer=str(folder),
-        generation_config=generation_config,
-        chat_template="",
-        max_context_tokens=64,
-        device="cpu",
-    )
+from ptb_plugins.engines.faults import CheckpointFault
+from ptb_plugins.engines.transformers.loading import load_tokenizer, read_generation_config
 
 
 def write(folder: Path, name: str, **content: Any) -> Path:
@@ -42,34 +17,31 @@ def write(folder: Path, name: str, **content: Any) -> Path:
     return folder
 
 
+def test_a_generation_config_hides_the_end_tokens_of_config_json(tmp_path: Path) -> None:
+    write(tmp_path, "config.json", eos_token_id=2)
+    assert read_generation_config(str(tmp_path)) == {"eos_token_id": 2}
+    write(tmp_path, "generation_config.json", temperature=0.6)
+    assert read_generation_config(str(tmp_path)) == {"temperature": 0.6}
+
+
 @pytest.mark.parametrize(
-    ("saved", "config", "ends"),
+    ("config", "expected"),
     [
-        ({}, {"eos_token_id": 2}, set()),
-        ({"temperature": 0.6}, {"eos_token_id": 2}, set()),
-        ({"eos_token_id": [1, 2]}, {"eos_token_id": 0}, {1, 2}),
-        (None, {"eos_token_id": 2}, {2}),
-        (None, {"eos_token_id": [1, 2]}, {1, 2}),
-        (None, {"eos_token_id": None}, set()),
+        ({"eos_token_id": [1, 106]}, {"eos_token_id": [1, 106]}),
+        ({"text_config": {"eos_token_id": 106}}, {"eos_token_id": 106}),
+        ({"eos_token_id": 1, "text_config": {"eos_token_id": 106}}, {"eos_token_id": 1}),
+        ({"temperature": 3.0, "text_config": None}, {}),
     ],
 )
-def test_config_json_says_where_answers_end_if_there_is_no_generation_config(
-    tmp_path: Path, saved: dict[str, Any] | None, config: dict[str, Any], ends: set[int]
+def test_without_generation_config_only_the_end_tokens_of_config_json_count(
+    tmp_path: Path, config: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    folder = copy_of_tiny_model(tmp_path, config)
-    (folder / "generation_config.json").unlink()
-    if saved is not None:
-        write(folder, "generation_config.json", **saved)
-    loaded = load(server_config(folder, generation_config=str(folder)))
-    assert loaded.end_ids == {END_OF_TEXT, *ends}
+    assert read_generation_config(str(write(tmp_path, "config.json", **config))) == expected
 
 
-def test_without_a_folder_of_generation_settings_the_tokenizer_alone_declares_an_end(
-    tmp_path: Path,
-) -> None:
-    folder = copy_of_tiny_model(tmp_path, {"eos_token_id": 2})
-    loaded = load(server_config(folder, generation_config=None))
-    assert loaded.end_ids == {END_OF_TEXT}
+def test_without_any_file_nothing_is_declared(tmp_path: Path) -> None:
+    assert read_generation_config(str(tmp_path)) == {}
+    assert read_generation_config(None) == {}
 
 
 @pytest.mark.parametrize("names", [(), ("config.json",), ("tokenizer_config.json", "vocab.json")])
