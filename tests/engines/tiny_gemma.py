@@ -56,13 +56,18 @@ def build_text_only(folder: Path, multimodal: Path) -> Path:
     return _save(text, folder)
 
 
+def tokenizer_for_templates() -> Any:
+    """Return a tokenizer that reads any text and knows the turn markers of every family."""
+    return _tokenizer((*SPECIAL_TOKENS, "<|im_start|>", "<|im_end|>"))
+
+
 def _save(model: Any, folder: Path) -> Path:
     model.eval().save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
+    _tokenizer(SPECIAL_TOKENS).save_pretrained(folder)
     return folder
 
 
-def _tokenizer() -> Any:
+def _tokenizer(special_tokens: tuple[str, ...]) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -71,7 +76,7 @@ def _tokenizer() -> Any:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=300,
-        special_tokens=list(SPECIAL_TOKENS),
+        special_tokens=list(special_tokens),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
