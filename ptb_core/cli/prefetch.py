@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ import click
 from ptb_core.sizes import in_words
 
 if TYPE_CHECKING:
+    from ptb_core.catalogue import Catalogue
+    from ptb_core.evaluation.exchange import DataDir
     from ptb_core.fetch import PrefetchItem, Progress
     from ptb_core.specs import ModelSpec, TaskSpec
 
@@ -40,13 +42,17 @@ def command(
     What is there already is checked and not fetched again. Exit status 1 when something cannot be
     had. Gated sets need HF_TOKEN; HF_ENDPOINT names another hub.
     """
+    from ptb_core.catalogue import load_catalogue
     from ptb_core.cli.output import print_json
     from ptb_core.fetch import prefetch
 
-    task_specs, model_specs = _wanted(plan, tasks, models)
+    catalogue = load_catalogue()
+    task_specs, model_specs = _wanted(catalogue, plan, tasks, models)
     items: list[PrefetchItem] = []
     offline = True if offline_check else None
-    for item in prefetch(task_specs, model_specs, mirror, offline, _progress()):
+    for item in prefetch(
+        task_specs, model_specs, mirror, offline, _progress(), _samples_check(catalogue)
+    ):
         items.append(item)
         if not as_json:
             click.echo(_line(item))
@@ -59,13 +65,11 @@ def command(
 
 
 def _wanted(
-    plan: str | None, tasks: Sequence[str], models: Sequence[str]
+    catalogue: Catalogue, plan: str | None, tasks: Sequence[str], models: Sequence[str]
 ) -> tuple[list[TaskSpec], list[ModelSpec]]:
-    from ptb_core.catalogue import load_catalogue
     from ptb_core.errors import UsageError
     from ptb_core.plan import load_plan
 
-    catalogue = load_catalogue()
     if plan is not None:
         loaded = load_plan(plan, catalogue)
         tasks, models = (*loaded.tasks, *tasks), (*loaded.models, *models)
@@ -75,6 +79,24 @@ def _wanted(
         [catalogue.task_spec(name) for name in dict.fromkeys(tasks)],
         [catalogue.model(name) for name in dict.fromkeys(models)],
     )
+
+
+def _samples_check(catalogue: Catalogue) -> Callable[[TaskSpec, DataDir], None]:
+    """Return what makes sure that data hold the samples that the manifest promises.
+
+    The data of a task that cannot be used here are fetched all the same.
+    """
+    from ptb_core.errors import PluginError
+    from ptb_core.evaluation.samples import samples_of
+
+    def check(spec: TaskSpec, data: DataDir) -> None:
+        try:
+            task = catalogue.task(spec.name)
+        except PluginError:
+            return
+        samples_of(task, data)
+
+    return check
 
 
 def _line(item: PrefetchItem) -> str:

@@ -27,6 +27,7 @@ from ptb_core.errors import RecordError, SandboxElsewhereError, SandboxLostError
 from ptb_core.evaluation.evaluation_folder import Answered, EvaluationFolder, Summary
 from ptb_core.evaluation.exchange import DataDir, Sample
 from ptb_core.evaluation.protocol import seeded_generation_config, template_date
+from ptb_core.evaluation.samples import samples_of
 from ptb_core.evaluation.serving import (
     LIMIT_HOURS,
     LiveServer,
@@ -124,7 +125,7 @@ def evaluate(
     """
     with folder.claimed(job.identity):
         _end_earlier_server(job, folder)
-        samples = job.task.order(job.task.samples(job.data), job.protocol.limit)
+        samples = samples_of(job.task, job.data, job.protocol.limit)
         answered = folder.read_answered() or _generate(job, folder, samples, progress)
         _require_unchanged(folder, answered)
         scored = _score(job, folder, samples, answered, runners, progress)

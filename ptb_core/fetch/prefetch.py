@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from ptb_core.errors import DataError
+from ptb_core.evaluation.exchange import DataDir
 from ptb_core.fetch.context import Progress, silent
 from ptb_core.fetch.data import ensure_data
 from ptb_core.fetch.models import ensure_model
@@ -41,6 +42,7 @@ def prefetch(
     mirror: Path | None = None,
     offline: bool | None = None,
     progress: Progress = silent,
+    look_at: Callable[[TaskSpec, DataDir], object] | None = None,
 ) -> Iterator[PrefetchItem]:
     """Fetch models, data and prompt wordings one after the other; one that fails stops no other.
 
@@ -50,6 +52,8 @@ def prefetch(
         mirror: Folder with local copies; ``$PTB_MIRROR`` by default.
         offline: True forbids the network; ``$PTB_OFFLINE`` by default.
         progress: Who is told how downloads stand.
+        look_at: Looks at each task's data once they are there; raises DataError when something
+            is wrong with them.
 
     Yields:
         One item per model and task, as soon as it is known how it stands.
@@ -57,7 +61,7 @@ def prefetch(
     for model in models:
         yield _model(model, mirror, offline, progress)
     for task in tasks:
-        yield _task(task, mirror, offline, progress)
+        yield _task(task, mirror, offline, progress, look_at)
 
 
 class _Watch:
@@ -94,11 +98,17 @@ def _model(
 
 
 def _task(
-    task: TaskSpec, mirror: Path | None, offline: bool | None, progress: Progress
+    task: TaskSpec,
+    mirror: Path | None,
+    offline: bool | None,
+    progress: Progress,
+    look_at: Callable[[TaskSpec, DataDir], object] | None,
 ) -> PrefetchItem:
     watch = _Watch(progress)
     try:
         data = ensure_data(task, mirror, offline, watch)
+        if look_at is not None:
+            look_at(task, data)
     except DataError as error:
         return PrefetchItem(kind="task", name=task.name, state="failed", reason=str(error))
     return PrefetchItem(

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ptb_core.canonical import short_hash
 from ptb_core.leaderboard.counting import own_score
 from ptb_core.leaderboard.published_baselines import Baselines
 from ptb_core.leaderboard.results import Pair
 from ptb_core.leaderboard.run_results import RunResults
-from ptb_core.specs import CellSpec, Scoring
+from ptb_core.specs import CellSpec, ComponentChoice, Scoring
+
+
+def engine_key(engine: ComponentChoice) -> tuple[str, str]:
+    """Return what is equal for engines whose scores may be compared: name and settings.
+
+    A setting without a value is as good as one that its version of the engine did not have.
+    """
+    given = {name: value for name, value in engine.settings.items() if value is not None}
+    return engine.name, short_hash(given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +75,10 @@ class BaseScores:
         record = run.records.get(base_cell)
         if record is None or record.cell.kind != "base" or record.counts != "own":
             return None
-        same = (record.cell.task, record.cell.model, record.cell.protocol, run.run.plan.engine)
-        if same != (cell.task, cell.model, cell.protocol, home.run.plan.engine):
+        there = (record.cell.task, record.cell.model, record.cell.protocol)
+        if there != (cell.task, cell.model, cell.protocol):
+            return None
+        if engine_key(run.run.plan.engine) != engine_key(home.run.plan.engine):
             return None
         return own_score(record, self._scoring)
 

@@ -1,4 +1,4 @@
-"""From run folders to groups: agents under one condition, with the same cells and weights."""
+"""From run folders to groups: agents under one condition, on one engine, with the same cells."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ptb_core.leaderboard.averages import normalised_weights
-from ptb_core.leaderboard.base_scores import BaseScores
+from ptb_core.leaderboard.base_scores import BaseScores, engine_key
 from ptb_core.leaderboard.cell_results import Rules, base_results, count_cells
 from ptb_core.leaderboard.groups import Entry, Group
 from ptb_core.leaderboard.outside import reference_entry
@@ -16,14 +16,14 @@ from ptb_core.leaderboard.published_baselines import Baselines
 from ptb_core.leaderboard.results import CellResult, Pair, Source
 from ptb_core.leaderboard.run_notes import run_notes
 from ptb_core.leaderboard.run_results import RunResults
-from ptb_core.leaderboard.wording import condition_words, protocol_words
+from ptb_core.leaderboard.wording import condition_words, engine_words, protocol_words
 from ptb_core.specs import CellSpec
 
 BASE_ROW = "base model"
 
 
 def run_groups(runs: Sequence[RunResults], published: Baselines, rules: Rules) -> list[Group]:
-    """Group the agents of runs by condition, set of cells and weights.
+    """Group the agents of runs by condition, engine, set of cells and weights.
 
     Args:
         runs: The runs, each once.
@@ -58,7 +58,7 @@ class _Share:
         plan = self.run.run.plan
         weights, _ = normalised_weights([task for task, _ in self.grid], plan.weights)
         rounded = tuple(sorted((task, round(weight, 9)) for task, weight in weights.items()))
-        return (plan.condition_id, tuple(sorted(self.grid)), rounded)
+        return (plan.condition_id, engine_key(plan.engine), tuple(sorted(self.grid)), rounded)
 
 
 def _shares(run: RunResults) -> Iterator[_Share]:
@@ -83,6 +83,7 @@ def _group(
         condition_text=condition_words(plan.condition),
         protocol=plan.protocol,
         protocol_text=protocol_words(plan.protocol, rules.scoring),
+        engine_text=engine_words(plan.engine),
         scoring=rules.scoring or plan.protocol.scoring,
         sources=tuple(Source(name=r.run.run_id, path=r.path, kind="run") for r in runs),
         grid=grid,

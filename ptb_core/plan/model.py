@@ -79,7 +79,7 @@ class Plan:
             content) and its scaffold's version.
         repeats: Times each cell is run.
         condition: The condition.
-        condition_id: Hash of condition, protocol and engine.
+        condition_id: Hash of condition and protocol.
         sandbox: The sandbox.
         engine: The engine.
         executor: The executor.

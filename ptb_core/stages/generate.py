@@ -26,6 +26,7 @@ from ptb_core.evaluation.protocol import (
     seeded_generation_config,
     template_date,
 )
+from ptb_core.evaluation.samples import samples_of
 from ptb_core.evaluation.serving import (
     LIMIT_HOURS,
     LiveServer,
@@ -158,10 +159,10 @@ def _generate(
 
     protocol = context.run.plan.protocol
     task = context.catalogue.task(context.cell.task)
-    samples = task.samples(data_dir_of(context.result("prepare", Prepared)))
+    data = data_dir_of(context.result("prepare", Prepared))
     return ask_everything(
         task,
-        task.order(samples, protocol.limit),
+        samples_of(task, data, protocol.limit),
         _subject(context, checkpoint),
         protocol,
         endpoint,

@@ -7,6 +7,7 @@ from pathlib import Path
 from ptb_core.cache import cache_root
 from ptb_core.data import data_dir
 from ptb_core.evaluation.exchange import DataDir
+from ptb_core.evaluation.samples import samples_of
 from ptb_core.fetch import ensure_data, ensure_model
 from ptb_core.stages.context import Prepared, StageContext
 
@@ -21,6 +22,7 @@ def prepare(context: StageContext) -> Prepared:
     model = context.catalogue.model(context.cell.model)
     files = ensure_model(model)
     data = ensure_data(task.spec)
+    samples_of(task, data)  # what is wrong with them is told before the agent starts
     return Prepared(
         base_model=files.path,
         model_revision=files.revision,

@@ -14,6 +14,7 @@ from ptb_core.atomic import write_bytes
 from ptb_core.canonical import file_sha256
 from ptb_core.damage import unreadable
 from ptb_core.errors import RecordError
+from ptb_core.evaluation.samples import samples_of
 from ptb_core.stages.context import Generated, Prepared, Scored, StageContext
 from ptb_core.stages.prepare import data_dir_of
 from ptb_core.stages.progress import progress_of
@@ -33,7 +34,7 @@ def score(context: StageContext) -> Scored:
     prepared = context.result("prepare", Prepared)
     scored = score_completions(
         task,
-        task.order(task.samples(data_dir_of(prepared)), protocol.limit),
+        samples_of(task, data_dir_of(prepared), protocol.limit),
         protocol,
         generated.completions,
         Runners(),

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from ptb_core.errors import DataError
+from ptb_core.evaluation.exchange import DataDir
 from ptb_core.fetch import FetchContext, prefetch
 from ptb_core.specs import DataFile, FileSource, TaskSpec
 from tests.fetch.conftest import COMMIT, Hub
@@ -43,6 +45,15 @@ def test_a_second_run_finds_everything_there(
 def test_one_that_fails_stops_no_other(filled: Hub, context: FetchContext) -> None:
     del filled.files["org/model"]
     assert [state for _, state, _ in states()] == ["failed", "fetched"]
+
+
+@pytest.mark.usefixtures("no_client", "filled")
+def test_data_that_are_there_but_wrong_count_as_failed(context: FetchContext) -> None:
+    def refuse(spec: TaskSpec, data: DataDir) -> None:
+        raise DataError(f"{spec.name}: {data.file('test').name} holds 1 sample")
+
+    (item,) = prefetch([task(FILE)], [], look_at=refuse)
+    assert (item.state, item.reason) == ("failed", "t: x.jsonl holds 1 sample")
 
 
 @pytest.mark.usefixtures("no_client")
