@@ -60,6 +60,17 @@ class EvaluationOptions:
             mirror=self.mirror,
         )
 
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The options given that say how a checkpoint is asked, served and scored."""
+        free = {"gpus", "mirror"}
+        usual = {"protocol": STRICT.name}
+        return tuple(
+            f"--{name.replace('_', '-')}"
+            for name in self.__dataclass_fields__
+            if name not in free and (getattr(self, name) or None) != usual.get(name)
+        )
+
     def protocol_spec(self, catalogue: Catalogue) -> ProtocolSpec:
         """Return the protocol with its changes; raises UsageError like a plan would."""
         from ptb_core.errors import InputFileError

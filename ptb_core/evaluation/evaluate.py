@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -96,6 +97,7 @@ class EvaluationJob:
             "model": self.subject.model.name,
             "checkpoint": self.revision,
             "base model": self.base_revision,
+            "template": file_sha256(Path(self.subject.model.chat_template)),
             "protocol": msgspec.to_builtins(self.protocol),
             "engine": msgspec.to_builtins(self.engine_choice),
             "sandbox": self.sandbox_choice.name,

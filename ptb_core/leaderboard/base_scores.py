@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ptb_core.baselines import Baselines
 from ptb_core.canonical import short_hash
 from ptb_core.leaderboard.counting import own_score
-from ptb_core.leaderboard.published_baselines import Baselines
 from ptb_core.leaderboard.results import Pair
 from ptb_core.leaderboard.run_results import RunResults
 from ptb_core.specs import CellSpec, ComponentChoice, Scoring

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ptb_core.baselines import Baselines
 from ptb_core.leaderboard.averages import normalised_weights
 from ptb_core.leaderboard.base_scores import BaseScores, engine_key
 from ptb_core.leaderboard.cell_results import Rules, base_results, count_cells
 from ptb_core.leaderboard.groups import Entry, Group
 from ptb_core.leaderboard.outside import reference_entry
-from ptb_core.leaderboard.published_baselines import Baselines
 from ptb_core.leaderboard.results import CellResult, Pair, Source
 from ptb_core.leaderboard.run_notes import run_notes
 from ptb_core.leaderboard.run_results import RunResults

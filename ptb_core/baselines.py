@@ -1,6 +1,6 @@
-"""The published scores of untouched and instruct models that ship with the project.
+"""Scores of untouched and instruct models: the published ones that ship, and measured ones.
 
-They stand in for measured base scores only where a plan declares them.
+They stand in for base scores that a run measures only where a plan declares them.
 """
 
 from __future__ import annotations
@@ -8,15 +8,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
 from ptb_core.data import data_dir
 from ptb_core.errors import DataError
-from ptb_core.leaderboard.results import Pair
+from ptb_core.evaluation.exchange import TaskScore
+from ptb_core.specs import ComponentChoice, JsonValue, ProtocolSpec, Scoring
+
+Pair: TypeAlias = tuple[str, str]
+"""Names of a task and a base model."""
 
 BASE_SET = "base-zero-shot"
 """Name of the set that holds base scores; the others are references only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """How one score was measured.
+
+    Attributes:
+        protocol: The protocol, with its limit and seeds.
+        engine: What served the model.
+        scores: Score under each scoring.
+        max_tokens: Longest answer in tokens.
+        checkpoint_revision: What identifies the weights.
+        data: Revision or digest of each data file and prompt of the task.
+        software: Versions that can move a score.
+        grader: The grader of tasks that need one.
+        created_unix_s: When.
+    """
+
+    protocol: ProtocolSpec
+    engine: ComponentChoice
+    scores: Mapping[Scoring, TaskScore]
+    max_tokens: int
+    checkpoint_revision: str
+    data: Mapping[str, str]
+    software: Mapping[str, JsonValue]
+    created_unix_s: float
+    grader: Mapping[str, JsonValue] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +60,15 @@ class BaselineSet:
         protocol: Protocol of the measurement.
         scores: By base model, then by task, in [0, 1].
         description: What was measured.
+        measurements: How each score was measured, by base model, then by task; empty for
+            published ones.
     """
 
     name: str
     protocol: str
     scores: Mapping[str, Mapping[str, float]]
     description: str = ""
+    measurements: Mapping[str, Mapping[str, Measurement]] = field(default_factory=dict)
 
     @property
     def pairs(self) -> dict[Pair, float]:
