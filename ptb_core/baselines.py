@@ -12,9 +12,11 @@ from typing import TypeAlias
 
 import msgspec
 
+from ptb_core.canonical import short_hash
 from ptb_core.data import data_dir
 from ptb_core.errors import DataError
 from ptb_core.evaluation.exchange import TaskScore
+from ptb_core.schemas import check, load_json
 from ptb_core.specs import ComponentChoice, JsonValue, ProtocolSpec, Scoring
 
 Pair: TypeAlias = tuple[str, str]
@@ -88,9 +90,55 @@ class Baselines:
         return next((each.pairs for each in self.sets if each.name == BASE_SET), {})
 
     @property
+    def base_measurements(self) -> Mapping[Pair, Measurement]:
+        """How base scores were measured, by task and model; empty for published ones."""
+        found = next((each.measurements for each in self.sets if each.name == BASE_SET), {})
+        return {(task, model): m for model, row in found.items() for task, m in row.items()}
+
+    def unfit(
+        self, task: str, model: str, protocol: ProtocolSpec, engine: ComponentChoice
+    ) -> str | None:
+        """Return why no measured base score can stand in for a run's own, or None.
+
+        Args:
+            task: The task.
+            model: The base model.
+            protocol: Protocol of the cells that it would count for.
+            engine: Their engine.
+        """
+        found = self.base_measurements.get((task, model))
+        if found is None:
+            return f"no measured base score of {model} on {task}"
+        if found.protocol != protocol:
+            return f"a base score of {model} on {task} under another protocol or limit"
+        if engine_key(found.engine) != engine_key(engine):
+            return f"a base score of {model} on {task} on another engine or other settings of it"
+        return None
+
+    @property
     def references(self) -> tuple[BaselineSet, ...]:
         """The sets to compare with."""
         return tuple(each for each in self.sets if each.name != BASE_SET)
+
+
+def engine_key(engine: ComponentChoice) -> tuple[str, str]:
+    """Return what is equal for engines whose scores may be compared: name and settings.
+
+    A setting without a value is as good as one that its version of the engine did not have.
+    """
+    given = {name: value for name, value in engine.settings.items() if value is not None}
+    return engine.name, short_hash(given)
+
+
+def read_baselines(path: Path) -> Baselines:
+    """Read a file that ``ptb baseline`` wrote.
+
+    Raises:
+        UsageError: If there is none, or it breaks its schema.
+    """
+    content = load_json(path)
+    check(content, "baseline", path)
+    return msgspec.convert(content, Baselines)
 
 
 def load_baselines(path: Path | None = None) -> Baselines:

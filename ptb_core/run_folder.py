@@ -224,6 +224,11 @@ def plan_id(plan: Plan) -> str:
         agent["settings"] = plan.agent_ids[agent["name"]]
     content["cells"] = [cell.id for cell in plan.cells]
     content.pop("obstacles", None)
+    # As in the ids of runs from before plans could say so:
+    if plan.declared is None:
+        del content["declared"]
+    if not plan.protocol.seeds:
+        del content["protocol"]["seeds"]
     content.pop(
         "retention", None
     )  # what stays on the disk may change from one `ptb run` to the next

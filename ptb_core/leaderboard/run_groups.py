@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ptb_core.baselines import Baselines
+from ptb_core.baselines import Baselines, engine_key
 from ptb_core.leaderboard.averages import normalised_weights
-from ptb_core.leaderboard.base_scores import BaseScores, engine_key
+from ptb_core.leaderboard.base_scores import BaseScores, unlike_published
 from ptb_core.leaderboard.cell_results import Rules, base_results, count_cells
 from ptb_core.leaderboard.groups import Entry, Group
 from ptb_core.leaderboard.outside import reference_entry
@@ -17,7 +17,7 @@ from ptb_core.leaderboard.results import CellResult, Pair, Source
 from ptb_core.leaderboard.run_notes import run_notes
 from ptb_core.leaderboard.run_results import RunResults
 from ptb_core.leaderboard.wording import condition_words, engine_words, protocol_words
-from ptb_core.specs import CellSpec
+from ptb_core.specs import CellSpec, Scoring
 
 BASE_ROW = "base model"
 
@@ -91,7 +91,7 @@ def _group(
         weights_note=plan.weights_note,
         entries=(
             *_agent_entries(members, grid, bases, rules),
-            *_references(runs, grid, bases, published),
+            *_references(runs, grid, bases, published, rules.scoring),
         ),
         notes=run_notes(runs, grid, rules),
     )
@@ -108,12 +108,17 @@ def _agent_entries(
 
 
 def _references(
-    runs: Sequence[RunResults], grid: Sequence[Pair], bases: BaseScores, published: Baselines
+    runs: Sequence[RunResults],
+    grid: Sequence[Pair],
+    bases: BaseScores,
+    published: Baselines,
+    scoring: Scoring | None,
 ) -> Iterator[Entry]:
     cells = base_results(runs, grid, bases)
     if cells:
         yield _entry("reference", BASE_ROW, None, cells)
-    if any(run.run.plan.baselines == "published" for run in runs):
+    declaring = [run.run.plan for run in runs if run.run.plan.baselines == "published"]
+    if declaring and unlike_published(declaring[0].protocol, scoring) is None:
         for extra in published.references:
             if all(pair in extra.pairs for pair in grid):
                 name = f"{extra.name} ({extra.protocol})"
