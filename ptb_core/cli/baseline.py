@@ -61,6 +61,7 @@ def command(
     from ptb_core.evaluation.baseline import BaselineFile
 
     catalogue = load_catalogue()
+    _refuse_sampling(kinds, options)
     job_options, tasks, models = _wanted(catalogue, plan, tasks, models, options)
     file = BaselineFile(path=out)
     file.require_usable()
@@ -69,6 +70,17 @@ def command(
     click.echo(f"{len(wanted) - failed} of {len(wanted)} baselines measured: {out}", err=True)
     if failed:
         sys.exit(1)
+
+
+def _refuse_sampling(kinds: Sequence[str], options: EvaluationOptions) -> None:
+    from ptb_core.errors import UsageError
+
+    given = [name for name in ("--temperature", "--top-p", "--top-k") if name in options.changes]
+    if given and "few-shot" in kinds:
+        raise UsageError(
+            f"few-shot baselines are sampled as registry/baselines/few-shot.json says; leave out "
+            f"{', '.join(given)}"
+        )
 
 
 def _wanted(

@@ -68,7 +68,7 @@ class EvaluationOptions:
         return tuple(
             f"--{name.replace('_', '-')}"
             for name in self.__dataclass_fields__
-            if name not in free and (getattr(self, name) or None) != usual.get(name)
+            if name not in free and getattr(self, name) not in (None, (), usual.get(name))
         )
 
     def protocol_spec(self, catalogue: Catalogue) -> ProtocolSpec:

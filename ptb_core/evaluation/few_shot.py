@@ -116,8 +116,8 @@ def few_shot_protocol(protocol: ProtocolSpec, task: str, facts: FewShotFacts) ->
         protocol,
         name=NAME,
         requests="seeded",
-        sampling=replace(facts.sampling, seed=seeds[0]),
-        seeds=seeds if len(seeds) > 1 else (),
+        sampling=facts.sampling,
+        seeds=seeds,
     )
 
 
