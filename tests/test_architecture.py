@@ -26,6 +26,8 @@ HEAVY = {
 
 PLAIN_WORDS = {
     ("plan/read.py", "local"),  # the executor of plans that name none
+    ("evaluation/job.py", "local"),  # the sandbox of commands that name none
+    ("evaluation/job.py", "transformers"),  # their engine
     ("lock.py", "transformers"),  # the distribution, whose version is recorded
     ("load_cost.py", "transformers"),  # the module, which is slow to import
     ("json_paths.py", "null"),  # the JSON value
