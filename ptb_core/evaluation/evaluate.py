@@ -27,12 +27,13 @@ from ptb_core.data import data_dir
 from ptb_core.errors import RecordError, SandboxElsewhereError, SandboxLostError
 from ptb_core.evaluation.evaluation_folder import Answered, EvaluationFolder, Summary
 from ptb_core.evaluation.exchange import DataDir, Sample
-from ptb_core.evaluation.protocol import seeded_generation_config, template_date
+from ptb_core.evaluation.protocol import seeded_generation_config
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.evaluation.serving import (
     LIMIT_HOURS,
     LiveServer,
     Subject,
+    answer_details,
     ask_everything,
     require_all,
     serve_mounts,
@@ -140,8 +141,6 @@ def evaluate(
 def _generate(
     job: EvaluationJob, folder: EvaluationFolder, samples: Sequence[Sample], progress: Progress
 ) -> Answered:
-    from ptb_core.evaluation.generate import sum_up
-
     with _serving(job, folder) as session:
         request = serve_request(job.subject, job.protocol, job.engine_choice.settings, session)
         endpoint = job.engine.serve(request, session)
@@ -156,16 +155,11 @@ def _generate(
         )
         facts = session.facts()
     require_all(results)
-    generation = sum_up([result.summary for result in results])
     answered = Answered(
         completions_sha256=file_sha256(folder.completions),
-        details={
-            "protocol": msgspec.to_builtins(job.protocol),
-            "engine": msgspec.to_builtins(job.engine_choice),
-            "template_date": template_date(job.protocol) or time.strftime("%Y-%m-%d"),
-            "max_tokens": job.protocol.max_tokens or job.task.spec.max_tokens,
-            "generation": msgspec.to_builtins(generation),
-        },
+        details=answer_details(
+            job.task.spec, job.subject.model, job.protocol, job.engine_choice, results
+        ),
         facts=facts,
     )
     write_json(folder.answered, answered)

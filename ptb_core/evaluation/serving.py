@@ -5,18 +5,26 @@ The same for the final evaluation of a cell and for an evaluation that stands al
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ptb_core.errors import EngineError
 from ptb_core.evaluation.exchange import Sample
-from ptb_core.evaluation.protocol import generate_options, template_date, tokenizer_source
+from ptb_core.evaluation.protocol import (
+    generate_options,
+    longest_answer_tokens,
+    template_date,
+    tokenizer_source,
+)
 from ptb_core.evaluation.rounds import rounds_of
 from ptb_core.interfaces import Endpoint, ServeRequest, Session, Task
 from ptb_core.sandboxing import Mount, SessionHandle
-from ptb_core.specs import JsonValue, ModelSpec, ProtocolSpec
+from ptb_core.specs import ComponentChoice, JsonValue, ModelSpec, ProtocolSpec, TaskSpec
 
 if TYPE_CHECKING:
     from ptb_core.evaluation.generate import GenerateResult
@@ -121,10 +129,35 @@ def ask_everything(
             for sample in samples
         ],
         endpoint,
-        generate_options(protocol, task.spec.max_tokens, subject.model, subject.checkpoint),
+        generate_options(
+            protocol,
+            task.spec.max_tokens,
+            subject.model,
+            checkpoint=subject.checkpoint,
+            base_model=subject.base_model,
+        ),
         log,
         progress,
     )
+
+
+def answer_details(
+    task: TaskSpec,
+    model: ModelSpec,
+    protocol: ProtocolSpec,
+    engine: ComponentChoice,
+    results: Sequence[GenerateResult],
+) -> dict[str, JsonValue]:
+    """Return what a record says about how answers came about."""
+    from ptb_core.evaluation.generate import sum_up
+
+    return {
+        "protocol": msgspec.to_builtins(protocol),
+        "engine": msgspec.to_builtins(engine),
+        "template_date": template_date(protocol) or time.strftime("%Y-%m-%d"),
+        "max_tokens": longest_answer_tokens(protocol, task.max_tokens, model),
+        "generation": msgspec.to_builtins(sum_up([result.summary for result in results])),
+    }
 
 
 def require_all(results: Sequence[GenerateResult]) -> None:

@@ -7,11 +7,9 @@ continues where it stood. A generation that is done again has a log of its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from ptb_core.atomic import write_json
 from ptb_core.canonical import file_sha256
@@ -22,15 +20,13 @@ from ptb_core.errors import (
     SandboxElsewhereError,
     SandboxLostError,
 )
-from ptb_core.evaluation.protocol import (
-    seeded_generation_config,
-    template_date,
-)
+from ptb_core.evaluation.protocol import seeded_generation_config
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.evaluation.serving import (
     LIMIT_HOURS,
     LiveServer,
     Subject,
+    answer_details,
     ask_everything,
     require_all,
     serve_mounts,
@@ -39,7 +35,6 @@ from ptb_core.evaluation.serving import (
 from ptb_core.interfaces import Endpoint, Session
 from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.sandboxing import SandboxRequest
-from ptb_core.specs import JsonValue
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
 from ptb_core.stages.live import read_live
 from ptb_core.stages.prepare import data_dir_of, hidden_paths
@@ -76,7 +71,13 @@ def generate(context: StageContext) -> Generated:
         state="done",
         completions=_log(context),
         completions_sha256=file_sha256(_log(context)),
-        details=_details(context, results),
+        details=answer_details(
+            context.catalogue.task(context.cell.task).spec,
+            context.catalogue.model(context.cell.model),
+            context.run.plan.protocol,
+            context.run.plan.engine,
+            results,
+        ),
         facts=facts,
     )
 
@@ -156,7 +157,6 @@ def _subject(context: StageContext, checkpoint: Path) -> Subject:
 def _generate(
     context: StageContext, endpoint: Endpoint, checkpoint: Path
 ) -> Sequence[GenerateResult]:
-
     protocol = context.run.plan.protocol
     task = context.catalogue.task(context.cell.task)
     data = data_dir_of(context.result("prepare", Prepared))
@@ -179,17 +179,3 @@ def _log(context: StageContext) -> Path:
 
 def _live(context: StageContext) -> Path:
     return context.folder.stage("generate") / "live.json"
-
-
-def _details(context: StageContext, results: Sequence[GenerateResult]) -> Mapping[str, JsonValue]:
-    from ptb_core.evaluation.generate import sum_up
-
-    plan = context.run.plan
-    task = context.catalogue.task(context.cell.task)
-    return {
-        "protocol": msgspec.to_builtins(plan.protocol),
-        "engine": msgspec.to_builtins(plan.engine),
-        "template_date": template_date(plan.protocol) or time.strftime("%Y-%m-%d"),
-        "max_tokens": plan.protocol.max_tokens or task.spec.max_tokens,
-        "generation": msgspec.to_builtins(sum_up([result.summary for result in results])),
-    }
