@@ -96,7 +96,12 @@ class Baselines:
         return {(task, model): m for model, row in found.items() for task, m in row.items()}
 
     def unfit(
-        self, task: str, model: str, protocol: ProtocolSpec, engine: ComponentChoice
+        self,
+        task: str,
+        model: str,
+        protocol: ProtocolSpec,
+        engine: ComponentChoice,
+        grader: JsonValue,
     ) -> str | None:
         """Return why no measured base score can stand in for a run's own, or None.
 
@@ -105,6 +110,7 @@ class Baselines:
             model: The base model.
             protocol: Protocol of the cells that it would count for.
             engine: Their engine.
+            grader: What their graders share, or None; tasks that need none ignore it.
         """
         found = self.base_measurements.get((task, model))
         if found is None:
@@ -113,6 +119,8 @@ class Baselines:
             return f"a base score of {model} on {task} under another protocol or limit"
         if engine_key(found.engine) != engine_key(engine):
             return f"a base score of {model} on {task} on another engine or other settings of it"
+        if found.grader is not None and found.grader != grader:
+            return f"a base score of {model} on {task} by another grader or wording"
         return None
 
     @property

@@ -66,7 +66,7 @@ def command(
     file = BaselineFile(path=out)
     file.require_usable()
     wanted = [(kind, model, task) for kind in kinds for model in models for task in tasks]
-    failed = sum(not _measure(catalogue, file, one, job_options, options) for one in wanted)
+    failed = sum(not _measure(catalogue, file, one, job_options) for one in wanted)
     click.echo(f"{len(wanted) - failed} of {len(wanted)} baselines measured: {out}", err=True)
     if failed:
         sys.exit(1)
@@ -91,6 +91,7 @@ def _wanted(
     options: EvaluationOptions,
 ) -> tuple[JobOptions, tuple[str, ...], tuple[str, ...]]:
     from ptb_core.errors import UsageError
+    from ptb_core.grading.terms import terms_of
     from ptb_core.plan import load_plan
 
     if plan is None:
@@ -113,6 +114,7 @@ def _wanted(
         settings=loaded.engine.settings,
         sandbox=loaded.sandbox.name,
         sandbox_settings=loaded.sandbox.settings,
+        terms=terms_of(loaded),
     )
     return job_options, loaded.tasks, loaded.models
 
@@ -122,7 +124,6 @@ def _measure(
     file: BaselineFile,
     wanted: tuple[BaselineKind, str, str],
     job_options: JobOptions,
-    options: EvaluationOptions,
 ) -> bool:
     """Measure one baseline and say so; False, with the reason told, when it could not be."""
     from ptb_core.cli.interrupts import ending_on_sigterm
@@ -132,6 +133,7 @@ def _measure(
     from ptb_core.evaluation.evaluate import evaluate
     from ptb_core.evaluation.evaluation_folder import EvaluationFolder
     from ptb_core.evaluation.job import default_folder
+    from ptb_core.evaluation.runners import runners_for
 
     kind, model, task = wanted
     label = f"{kind:<9}  {model}  {task}"
@@ -139,7 +141,7 @@ def _measure(
         job = baseline_job(catalogue, kind, model, task, job_options)
         folder = EvaluationFolder(default_folder(job))
         with ending_on_sigterm(), ProgressLine() as progress:
-            summary = evaluate(job, folder, options.runners(job.task.spec), progress)
+            summary = evaluate(job, folder, runners_for(job, folder.path), progress)
     except KeyboardInterrupt:
         click.echo(f"\ninterrupted at {label}; the same command continues from there", err=True)
         sys.exit(130)

@@ -58,6 +58,7 @@ def command(
     from ptb_core.evaluation.evaluate import evaluate
     from ptb_core.evaluation.evaluation_folder import EvaluationFolder
     from ptb_core.evaluation.job import default_folder, find_weights, make_job
+    from ptb_core.evaluation.runners import runners_for
 
     catalogue = load_catalogue()
     weights = find_weights(catalogue, model, base, options.mirror)
@@ -67,7 +68,7 @@ def command(
         click.echo(line, err=True)
     with ending_on_sigterm(), ProgressLine() as progress:
         try:
-            summary = evaluate(job, folder, options.runners(job.task.spec), progress)
+            summary = evaluate(job, folder, runners_for(job, folder.path), progress)
         except KeyboardInterrupt:
             click.echo(f"\ninterrupted: {_kept(progress.last)}", err=True)
             sys.exit(130)

@@ -9,7 +9,8 @@ from ptb_core.baselines import Baselines, engine_key
 from ptb_core.leaderboard.counting import own_score
 from ptb_core.leaderboard.results import Pair
 from ptb_core.leaderboard.run_results import RunResults
-from ptb_core.specs import CellSpec, ProtocolSpec, Scoring
+from ptb_core.plan.grader import grader_identity
+from ptb_core.specs import CellSpec, JsonValue, ProtocolSpec, Scoring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,8 @@ class BaseScore:
 class BaseScores:
     """Finds base scores: the cell's own run first, then the other given runs, then published.
 
-    Another run's measurement is taken only when task, model, protocol and engine are the same,
+    Another run's measurement is taken only when task, model, protocol, engine and, where answers
+    are graded, the grader are the same,
     and so is one of a file that the plan declares. Published ones are taken only where the plan
     declares them, and only for cells that were asked and scored as they were: as published, with
     all samples and all tokens.
@@ -73,12 +75,15 @@ class BaseScores:
             return None
         if engine_key(run.run.plan.engine) != engine_key(home.run.plan.engine):
             return None
+        is_graded = record.evaluation is not None and "grader" in record.evaluation.details
+        if is_graded and _grader(run) != _grader(home):
+            return None
         return own_score(record, self._scoring)
 
     def _from_file(self, cell: CellSpec, home: RunResults) -> BaseScore:
         plan = home.run.plan
         assert plan.declared is not None
-        why = plan.declared.unfit(cell.task, cell.model, cell.protocol, plan.engine)
+        why = plan.declared.unfit(cell.task, cell.model, cell.protocol, plan.engine, _grader(home))
         if why is not None:
             return BaseScore(score=None, origin=f"the plan's file of baselines has {why}")
         found = plan.declared.base_measurements[cell.task, cell.model]
@@ -96,6 +101,12 @@ class BaseScores:
         task, model = pair
         missing = f"registry/baselines/published.json has no score of {model} on {task}"
         return BaseScore(score=score, origin=missing if score is None else "published baseline")
+
+
+def _grader(run: RunResults) -> JsonValue:
+    """Return what runs with the same grader share; None for a run without one."""
+    spec = run.run.plan.grader
+    return None if spec is None else grader_identity(spec)
 
 
 def unlike_published(protocol: ProtocolSpec, scoring: Scoring | None) -> str | None:

@@ -141,8 +141,8 @@ class _Reader:
         judges = checker.judges(data["judges"])
         checker.selectors(data)
         checker.weights(data)
-        baselines, declared = self._baselines(protocol, engine)
         grader, grader_price = self._grader(tasks)
+        baselines, declared = self._baselines(protocol, engine, grader)
         if checker.faults:
             raise InputFileError(str(self._path), tuple(checker.faults))
         specs = [checker.catalogue.task_spec(name) for name in tasks]
@@ -195,7 +195,7 @@ class _Reader:
         )
 
     def _baselines(
-        self, protocol: ProtocolSpec, engine: ComponentChoice
+        self, protocol: ProtocolSpec, engine: ComponentChoice, grader: GraderSpec | None
     ) -> tuple[Literal["measured", "published", "declared"], Baselines | None]:
         given = self._data.get("baselines", "measured")
         if given in ("measured", "published"):
@@ -207,7 +207,8 @@ class _Reader:
             self._checker.fault("$.baselines", str(error), "a file that `ptb baseline` wrote")
             return "declared", None
         for task, model in pairs:
-            why = found.unfit(task, model, protocol, engine)
+            identity = None if grader is None else grader_identity(grader)
+            why = found.unfit(task, model, protocol, engine, identity)
             if why is not None:
                 self._checker.fault(
                     "$.baselines",
