@@ -21,6 +21,7 @@ from ptb_core.specs import (
     CellSpec,
     ComponentChoice,
     Condition,
+    GraderSpec,
     LlmSpec,
     ProtocolSpec,
     Sampling,
@@ -48,6 +49,7 @@ class RunMaker:
     weights: Mapping[str, float] = field(default_factory=dict)
     baselines: str = "measured"
     declared: Baselines | None = None
+    grader: GraderSpec | None = None
     exclude: Sequence[Mapping[str, Any]] = ()
     created_unix_s: float = 1000.0
 
@@ -101,6 +103,7 @@ class RunMaker:
             seed=1,
             cells=tuple(self.cells.values()),
             declared=self.declared,
+            grader=self.grader,
         )
         run = Run(run_id=self.run_id, created_unix_s=1.0, plan=plan, plan_id="p", software={})
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from ptb_core.leaderboard.loading import load_board
 from ptb_core.leaderboard.results import CellResult, Row, Section
 from ptb_core.leaderboard.terminal import plain_text
 from ptb_core.records import EarlierRecord
-from ptb_core.specs import ComponentChoice, ProtocolSpec, Scoring
+from ptb_core.specs import ComponentChoice, GraderSpec, ProtocolSpec, Scoring
 
 Maker = Callable[..., RunMaker]
 ALICE = "gsm8k--tiny--alice--r1"
@@ -378,6 +378,33 @@ def test_a_base_score_of_another_protocol_or_engine_is_not_taken(
     assert scores == [None, None]
 
 
+@pytest.mark.parametrize(
+    ("details", "grader", "score"),
+    [
+        ({"grader": {"model": "mine"}}, GraderSpec(model="mine", base_url="http://x/v1"), 0.125),
+        ({"grader": {"model": "other"}}, GraderSpec(model="other"), None),
+        ({"grader": {"model": "mine"}}, GraderSpec(model="mine", prompts={"gsm8k": "x"}), None),
+        ({}, GraderSpec(model="other"), 0.125),
+        ({}, None, 0.125),
+    ],
+)
+def test_a_base_score_by_another_grader_is_not_taken(
+    maker: Maker, details: dict[str, object], grader: GraderSpec | None, score: float | None
+) -> None:
+    home = maker(run_id="home", grader=GraderSpec(model="mine"))
+    away = maker(run_id="away", condition_id="other", created_unix_s=2.0, grader=grader)
+    home.flag(ALICE, 0.9, "x")
+    away.add(BASE, 0.125, evaluation=evaluation(0.125, details=details))
+    board = load_board([home.folder, away.folder])
+    found = [
+        row.score
+        for section in board.sections
+        for row in section.rows
+        if section.sources[0].name == "home" and row.agent == "alice"
+    ]
+    assert found == [score]
+
+
 def test_the_own_runs_base_score_comes_first(maker: Maker) -> None:
     home = maker(run_id="z-home")
     other = maker(run_id="a-other", created_unix_s=2.0)
@@ -480,7 +507,11 @@ def test_engines_and_their_settings_are_never_mixed_in_one_row(maker: Maker) -> 
     assert "\nengine a: x 2\n" in plain_text(board)
 
 
-def measured(protocol: ProtocolSpec, engine: str = "transformers") -> Baselines:
+def measured(
+    protocol: ProtocolSpec,
+    engine: str = "transformers",
+    grader: dict[str, object] | None = None,
+) -> Baselines:
     found = Measurement(
         protocol=protocol,
         engine=ComponentChoice(name=engine),
@@ -493,6 +524,7 @@ def measured(protocol: ProtocolSpec, engine: str = "transformers") -> Baselines:
         data={},
         software={},
         created_unix_s=1.0,
+        grader=grader,
     )
     one = BaselineSet(
         name="base-zero-shot",
@@ -527,6 +559,10 @@ def test_baselines_of_a_declared_file_count_as_the_cells_were_scored(
         (
             measured(PROTOCOLS["strict"], "other"),
             "a base score of tiny on gsm8k on another engine or other settings of it",
+        ),
+        (
+            measured(PROTOCOLS["strict"], grader={"model": "other", "prompts": {}}),
+            "a base score of tiny on gsm8k by another grader or wording",
         ),
     ],
 )
