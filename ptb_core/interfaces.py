@@ -109,6 +109,14 @@ class Task(Component[TaskSpec]):
     def requests(self, sample: Sample, requests: RequestKind) -> tuple[Request, ...]:
         """Return what the model is asked for this sample; usually one request."""
 
+    def shots(self, data: DataDir) -> Sequence[str]:
+        """Return worked examples for few-shot baselines, best first; none by default.
+
+        Each is a question with its answer as text. Only data that agents may train on may be
+        shown.
+        """
+        return ()
+
     @abstractmethod
     def score(
         self, sample: Sample, completions: Sequence[Completion], scoring: Scoring

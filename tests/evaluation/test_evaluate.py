@@ -6,16 +6,14 @@ import fcntl
 import json
 import re
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_server import ScriptedServer, chat_reply
+from scripted_server import chat_reply
 from standing_alone import (
-    Answers,
     NoSandbox,
     ScriptedEngine,
     folder_of,
@@ -26,7 +24,6 @@ from standing_alone import (
 
 from ptb_core.atomic import write_json
 from ptb_core.catalogue import Catalogue, load_catalogue
-from ptb_core.cli.main import main
 from ptb_core.cli.progress_line import ProgressLine
 from ptb_core.data import data_dir
 from ptb_core.evaluation.checks import GraderCheck
@@ -39,53 +36,6 @@ from ptb_core.sandboxing import SessionHandle
 Ptb = Callable[..., tuple[int, str, str]]
 TINY = data_dir() / "embedded" / "models" / "tiny-qwen3"
 FOUR = ("evaluate", "tiny-qwen3", "--task", "errands", "--limit", "4")
-
-
-@pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine()
-
-
-@pytest.fixture
-def sandbox() -> NoSandbox:
-    return NoSandbox()
-
-
-@pytest.fixture
-def ptb(
-    engine: ScriptedEngine,
-    sandbox: NoSandbox,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Ptb:
-    """Run the command line in this process; return exit code, output and diagnostics."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Catalogue, "engine", lambda self, name: engine)
-    monkeypatch.setattr(Catalogue, "sandbox", lambda self, name: sandbox)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        try:
-            code: Any = main([str(argument) for argument in arguments])
-        except SystemExit as left:
-            code = left.code
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def answering(engine: ScriptedEngine) -> Callable[[Answers], Any]:
-    """Let the engine's server answer in some way for the length of a block."""
-
-    @contextmanager
-    def serve(answers: Answers) -> Iterator[ScriptedServer]:
-        with ScriptedServer(lambda _, body: answers(body)) as server:
-            engine.server = server
-            yield server
-
-    return serve
 
 
 def test_the_score_is_told_both_ways_with_its_terms(
@@ -275,8 +225,8 @@ class Graded(Task):
 def test_a_sample_without_a_check_result_makes_no_score(
     ptb: Ptb, answering: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = load_catalogue().task_spec("errands")
-    monkeypatch.setattr(Catalogue, "task", lambda self, name: Graded(replace(spec, n_samples=1)))
+    spec = replace(load_catalogue().task_spec("errands"), n_samples=1)
+    monkeypatch.setattr(Catalogue, "task", lambda self, name: Graded(spec))
     with answering(right_for(0)):
         code, out, err = ptb("evaluate", "tiny-qwen3", "--task", "errands")
     assert (code, out) == (1, "")
@@ -396,7 +346,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_evaluated_with_the_template_of_the_model_that_is_named(
-    ptb: Ptb, answering: Any, engine: ScriptedEngine, checkpoint: Path
+    ptb: Ptb, answering: Any, scripted_engine: ScriptedEngine, checkpoint: Path
 ) -> None:
     with answering(right_for(3)):
         code, out, err = ptb(
@@ -404,7 +354,7 @@ def test_a_folder_is_evaluated_with_the_template_of_the_model_that_is_named(
         )
     assert code == 0, err
     assert out.startswith(f"errands, {checkpoint} (from tiny-qwen3): 75.00 ± 25.00 %")
-    (served,) = engine.served
+    (served,) = scripted_engine.served
     assert served.checkpoint == str(checkpoint)
     assert served.tokenizer == str(TINY)
     assert served.chat_template == load_catalogue().model("tiny-qwen3").chat_template
