@@ -17,6 +17,7 @@ from typing import Literal
 import msgspec
 
 from ptb_core.evaluation.json_log import JsonLog, read_log
+from ptb_core.integrity import DevelopmentUse
 
 CALLS = "calls.jsonl"
 REFUSALS_KEPT = 1000
@@ -134,6 +135,28 @@ def read_calls(path: Path) -> list[CallEvent]:
         RecordError: If a line other than a torn last one is damaged.
     """
     return read_log(path, CallEvent, "call")[0]
+
+
+def use_of(events: Iterable[CallEvent]) -> DevelopmentUse:
+    """Return what judges are told of a log."""
+    asked: dict[int | None, CallEvent] = {}
+    scores = samples = probes = refusals = 0
+    for event in events:
+        if event.event == "asked":
+            asked[event.number] = event
+        elif event.event == "refused":
+            refusals += 1
+        elif event.event == "scored" and event.number in asked:
+            call = asked[event.number]
+            scores += 1
+            samples += call.n or 0
+            probes += _is_probe(call)
+    return DevelopmentUse(scores=scores, samples=samples, probes=probes, refusals=refusals)
+
+
+def _is_probe(call: CallEvent) -> bool:
+    n = call.n or 0
+    return n == 1 or (call.changed is not None and 0 < call.changed <= max(1, n // 20))
 
 
 def digest_of(parts: Iterable[bytes]) -> str:

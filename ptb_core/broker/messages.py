@@ -1,7 +1,8 @@
 """What evaluate.py and the broker say to each other, and how much of it.
 
 One connection is one question. The inside sends one line of JSON, for a score followed by the
-completions themselves as the lines of a log (:class:`~ptb_core.evaluation.completion_log.LogEntry`).
+completions themselves as they stand in the log of
+:class:`~ptb_core.evaluation.completion_log.CompletionLog`.
 The outside answers with lines of JSON, the last of which is no :class:`Progress`, and closes.
 """
 

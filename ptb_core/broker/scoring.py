@@ -109,7 +109,9 @@ class Scorer:
             ).evaluation
             score = self._told(evaluation)
         except BaseException as error:
-            self.log.failed(number, str(error)[:500] or type(error).__name__, time.monotonic() - began)
+            self.log.failed(
+                number, str(error)[:500] or type(error).__name__, time.monotonic() - began
+            )
             raise
         self.log.scored(number, score.value, time.monotonic() - began)
         checks.unlink(missing_ok=True)

@@ -8,7 +8,6 @@ completions lie on the disk while they wait for the one scoring that runs.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
 import threading
@@ -251,7 +250,7 @@ def _listen(path: Path) -> socket.socket:
     try:
         listener.bind(str(fresh))
         listener.listen(_BACKLOG)
-        os.replace(fresh, path)
+        fresh.replace(path)
     except BaseException:
         listener.close()
         raise

@@ -164,8 +164,8 @@ class Checker:
         if condition.dev_calls is not None and condition.dev_evaluation != "brokered":
             self.fault(
                 "$.condition.dev_calls",
-                f"{condition.dev_calls} with dev_evaluation {condition.dev_evaluation!r}, where "
-                "nobody counts",
+                f"{condition.dev_calls}, but dev_evaluation is {condition.dev_evaluation!r}, whose "
+                "scores nobody counts",
                 'no dev_calls, or "dev_evaluation": "brokered"',
             )
         row = self.catalogue.row("sandbox", sandbox.name)

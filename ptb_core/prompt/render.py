@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 
 from ptb_core.errors import UsageError
+from ptb_core.evaluation.dev_modes import is_scored_outside
 from ptb_core.specs import Condition, ModelSpec, TaskSpec
 
 _NETWORK = {
@@ -46,13 +47,14 @@ def render_prompt(
             gpu_words=_gpu_words(condition),
             network_words=_NETWORK[condition.network],
             dev_words=_dev_words(task, condition),
+            harness_words=_harness_words(condition),
             data_words=_data_words(condition),
         )
     except (KeyError, ValueError) as error:
         raise UsageError(
             f"prompt template {template}: unknown or malformed placeholder {error}; known are "
             "$task_title $task_name $model_title $model_name $base_model $hours_words $gpu_words "
-            "$network_words $dev_words $data_words ($$ for a dollar sign)"
+            "$network_words $dev_words $harness_words $data_words ($$ for a dollar sign)"
         ) from error
 
 
@@ -86,9 +88,26 @@ def _dev_words(task: TaskSpec, condition: Condition) -> str:
     if condition.dev_evaluation == "none":
         return "Evaluation: there is no evaluation script; build your own measure of progress."
     limit = "all samples" if task.default_limit is None else f"{task.default_limit} samples"
-    return (
+    words = (
         "Evaluation: `python evaluate.py --model-path final_model` measures a checkpoint on the "
         f"benchmark ({limit} by default; see --help) with the chat template in `templates/`."
+    )
+    if not is_scored_outside(task, condition):
+        return words
+    words += (
+        " The checkpoint answers on this machine; its answers are scored outside, only numbers "
+        "come back, and every score asked for is written down."
+    )
+    if condition.dev_calls is not None:
+        words += f" At most {condition.dev_calls} scores are given."
+    return words
+
+
+def _harness_words(condition: Condition) -> str:
+    if condition.dev_evaluation == "none":
+        return "Leave the folder `templates/` as it is."
+    return (
+        "Leave `evaluate.py`, the folder `templates/` and everything in `evaluation/` as they are."
     )
 
 
