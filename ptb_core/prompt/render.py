@@ -47,14 +47,13 @@ def render_prompt(
             gpu_words=_gpu_words(condition),
             network_words=_NETWORK[condition.network],
             dev_words=_dev_words(task, condition),
-            harness_words=_harness_words(condition),
             data_words=_data_words(condition),
         )
     except (KeyError, ValueError) as error:
         raise UsageError(
             f"prompt template {template}: unknown or malformed placeholder {error}; known are "
             "$task_title $task_name $model_title $model_name $base_model $hours_words $gpu_words "
-            "$network_words $dev_words $harness_words $data_words ($$ for a dollar sign)"
+            "$network_words $dev_words $data_words ($$ for a dollar sign)"
         ) from error
 
 
@@ -101,14 +100,6 @@ def _dev_words(task: TaskSpec, condition: Condition) -> str:
     if condition.dev_calls is not None:
         words += f" At most {condition.dev_calls} scores are given."
     return words
-
-
-def _harness_words(condition: Condition) -> str:
-    if condition.dev_evaluation == "none":
-        return "Leave the folder `templates/` as it is."
-    return (
-        "Leave `evaluate.py`, the folder `templates/` and everything in `evaluation/` as they are."
-    )
 
 
 def _data_words(condition: Condition) -> str:
