@@ -160,7 +160,7 @@ def ask_all(order: Mapping[str, Any]) -> dict[str, Any]:
         max_in_flight=order["in_flight"],
     )
     options = GenerateOptions(requests="published", max_tokens=task.spec.max_tokens)
-    log = socket.with_suffix(".jsonl")
+    log = socket.with_suffix(".completions")
     cpu_before, began = time.process_time(), time.perf_counter()
     result = generate(asked, endpoint, options, log, lambda done, total: None)
     wall_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_before

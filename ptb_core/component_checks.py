@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -14,7 +14,7 @@ from ptb_core.described_task import DescribedTask
 from ptb_core.entry_points import DISABLE_VARIABLE, OWN_DISTRIBUTION, Plugin, normalised
 from ptb_core.errors import Fault, PtbError
 from ptb_core.importing import words_of
-from ptb_core.interfaces import Component, Sandbox
+from ptb_core.interfaces import Component, Engine, Sandbox
 from ptb_core.plugins import Contribution
 from ptb_core.sandboxing import Limits
 from ptb_core.spec_rules import ComponentSpec, rule_faults
@@ -188,8 +188,17 @@ def sandbox_obstacles(
     sandbox: Sandbox, condition: Condition, limits: Limits, settings: Mapping[str, JsonValue]
 ) -> tuple[str, ...]:
     """Return what a sandbox lacks for a condition; what goes wrong in its own code is one more."""
+    return _obstacles(lambda: sandbox.obstacles(condition, limits, settings))
+
+
+def engine_obstacles(engine: Engine, settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """Return why an engine cannot serve here; what goes wrong in its own code is one more."""
+    return _obstacles(lambda: engine.obstacles(settings))
+
+
+def _obstacles(ask: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
     try:
-        found = sandbox.obstacles(condition, limits, settings)
+        found = ask()
     except (Exception, SystemExit) as error:
         return (f"its obstacles() raised {words_of(error)}",)
     if not isinstance(found, tuple | list) or not all(isinstance(text, str) for text in found):

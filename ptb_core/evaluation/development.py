@@ -280,7 +280,13 @@ def _answer(
             rounds_of(protocol),
             asked,
             endpoint,
-            generate_options(protocol, task.spec.max_tokens, settings.model, checkpoint),
+            generate_options(
+                protocol,
+                task.spec.max_tokens,
+                settings.model,
+                checkpoint=checkpoint,
+                base_model=_base_model(),
+            ),
             log,
             _progress("answers"),
         )
