@@ -13,7 +13,6 @@ import threading
 from pathlib import Path
 
 from ptb_core.broker.calls import CALLS, CallLog
-from ptb_core.evaluation.checking import Runners
 from ptb_core.stages.context import Prepared, StageContext
 
 FOLDER = "development"
@@ -61,6 +60,7 @@ def serve(context: StageContext, path: Path) -> None:
         RecordError: If the log of calls is damaged.
         DataError: If the task's data cannot be read.
     """
+    from ptb_core.broker.runners import runners_of
     from ptb_core.broker.scoring import Scorer
     from ptb_core.broker.server import BrokerServer
     from ptb_core.stages.prepare import data_dir_of
@@ -73,7 +73,7 @@ def serve(context: StageContext, path: Path) -> None:
         task=context.catalogue.task(context.cell.task),
         data=data_dir_of(context.result("prepare", Prepared)),
         protocol=context.run.plan.protocol,
-        runners=lambda: runners_of(context),
+        runners=lambda: runners_of(context, folder),
         folder=folder,
         log=log,
         most_calls=condition.dev_calls,
@@ -85,11 +85,6 @@ def serve(context: StageContext, path: Path) -> None:
             sys.stdin.buffer.read()
     finally:
         log.close()
-
-
-def runners_of(context: StageContext) -> Runners:
-    """Return who performs the checks of the cell's task."""
-    return Runners()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -29,6 +30,9 @@ from ptb_core.evaluation.questions import SampleRequests
 from ptb_core.evaluation.workspace import HarnessSettings, read_settings
 from ptb_core.interfaces import Endpoint, ServeRequest, Task
 from ptb_core.specs import ProtocolSpec
+
+if TYPE_CHECKING:
+    from ptb_core.evaluation.checking import ProgramRunner
 
 PROGRESS_EVERY_S = 10.0
 SHORT_TMP = "/tmp"
@@ -212,7 +216,7 @@ def _score_here(
         samples,
         protocol,
         log,
-        Runners(),
+        Runners(programs=_programs(task)),
         log.with_name("checks.jsonl"),
         details={},
         progress=_progress("checks"),
@@ -254,6 +258,14 @@ def _data(workspace: Path, settings: HarnessSettings) -> DataDir:
         prompts=prompts,
         revisions=settings.revisions,
     )
+
+
+def _programs(task: Task) -> ProgramRunner | None:
+    """Return who runs programs here: this sandbox is what separates them from everything."""
+    from ptb_core.execution.plain import PlainProgramRunner
+    from ptb_core.execution.stage import NEED
+
+    return PlainProgramRunner() if NEED in task.spec.needs else None
 
 
 def _answer(
