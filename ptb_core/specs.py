@@ -454,6 +454,7 @@ class Condition:
         prompt: Name of the prompt (``default``) or path of a file with another wording.
         dev_evaluation: How the agent may measure itself.
         provide_train_data: True puts the allowed training splits into the workspace's ``data/``.
+        dev_calls: Most scores that the broker tells an agent; None for no bound.
     """
 
     hours: float
@@ -463,6 +464,7 @@ class Condition:
     prompt: str = "default"
     dev_evaluation: DevEvaluation = "in-sandbox"
     provide_train_data: bool = False
+    dev_calls: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,12 +17,17 @@ def condition_words(condition: Condition) -> str:
         f"{condition.hours:g} h",
         gpus,
         f"network {condition.network}",
-        f"dev evaluation {condition.dev_evaluation}",
+        _dev_words(condition),
         f"prompt {condition.prompt}",
     ]
     if condition.provide_train_data:
         parts.append("training data provided")
     return ", ".join(parts)
+
+
+def _dev_words(condition: Condition) -> str:
+    bound = "" if condition.dev_calls is None else f" (at most {condition.dev_calls} scores)"
+    return f"dev evaluation {condition.dev_evaluation}{bound}"
 
 
 def protocol_words(protocol: ProtocolSpec, scoring: Scoring | None = None) -> str:

@@ -293,6 +293,8 @@ def condition_id(
     """
     content = msgspec.to_builtins(condition)
     content["prompt"] = prompt_sha256(condition.prompt)
+    if condition.dev_calls is None:
+        del content["dev_calls"]  # as in the ids of runs from before it could be bounded
     asked = msgspec.to_builtins(protocol)
     if not protocol.seeds:
         del asked["seeds"]  # as in the ids of runs from before there were seeds

@@ -76,6 +76,8 @@ def test_conditions_differ_when_anything_differs_that_results_must_share(
         identity({}),
         identity({"condition.hours": 0.2}),
         identity({"condition.dev_evaluation": "none"}),
+        identity({"condition.dev_evaluation": "brokered"}),
+        identity({"condition.dev_evaluation": "brokered", "condition.dev_calls": 9}),
         identity({"protocol": "paper-v1"}),
         identity({"protocol": {"base": "strict", "limit": 5}}),
         identity({"condition.provide_train_data": True}),
@@ -144,9 +146,9 @@ def test_paths_of_settings_start_at_the_plans_folder(plan_file: PlanFile) -> Non
             "expected one of",
         ),
         (
-            {"condition.dev_evaluation": "brokered"},
-            "$.condition.dev_evaluation: found 'brokered', which needs the gateway, not part of "
-            "this version; expected in-sandbox or none",
+            {"condition.dev_calls": 3},
+            "$.condition.dev_calls: found 3, but dev_evaluation is 'in-sandbox', whose scores "
+            'nobody counts; expected no dev_calls, or "dev_evaluation": "brokered"',
         ),
         (
             {"condition.prompt": "mine.md"},
