@@ -42,6 +42,16 @@ class TestGsm8k(TaskConformance):
         return DataDir(files=files, prompts={"user": "Question: {prompt}\nAnswer it."})
 
 
+class TestHumanEval(TaskConformance):
+    name = "humaneval"
+
+    def data(self) -> DataDir:
+        rows = Path(os.environ.get("PTB_TEST_DATA", "absent")) / "data" / "humaneval.jsonl.gz"
+        if not rows.is_file():
+            raise SkipTest("PTB_TEST_DATA names no folder with the rows of humaneval")
+        return DataDir(files={"test": rows}, prompts={"user": "Complete it.\n"})
+
+
 class TestTinyQwen3(ModelConformance):
     name = "tiny-qwen3"
 
