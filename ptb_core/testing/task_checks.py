@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -118,18 +119,17 @@ class CheckPromises(TaskSuite):
     def test_no_reply_of_a_grader_makes_accepts_raise(self) -> None:
         """``accepts()`` says yes or no to any reply."""
         for sample, completion, name in self._checked():
-            for check in self.component.checks(sample, completion)[:1]:
-                if isinstance(check, GraderCheck):
-                    for reply in _REPLIES:
-                        found = unraised(
-                            f"accepts() must not raise on the reply {reply[:40]!r}",
-                            lambda a=(sample, check, reply): self.component.accepts(*a),  # type: ignore[misc]
-                        )
-                        expect(
-                            isinstance(found, bool),
-                            f"accepts() must say True or False; on the completion {name!r} and "
-                            f"the reply {reply[:40]!r} it returned {found!r:.80}",
-                        )
+            for check in _questions(self.component.checks(sample, completion))[:1]:
+                for reply in _REPLIES:
+                    found = unraised(
+                        f"accepts() must not raise on the reply {reply[:40]!r}",
+                        lambda a=(sample, check, reply): self.component.accepts(*a),  # type: ignore[misc]
+                    )
+                    expect(
+                        isinstance(found, bool),
+                        f"accepts() must say True or False; on the completion {name!r} and the "
+                        f"reply {reply[:40]!r} it returned {found!r:.80}",
+                    )
 
     def _checked(self) -> list[tuple[Sample, Completion, str]]:
         """Return hostile completions and ordinary ones, each for one sample."""
@@ -145,46 +145,51 @@ class CheckPromises(TaskSuite):
     ) -> Iterator[tuple[str, Completion]]:
         """Yield a completion with one kind of result for all its checks, and what kind it is."""
         checks = self.component.checks(sample, completion)
-        if not checks:
-            return
+        questions = _questions(checks)
         replies = [
-            reply
+            GraderResult(text=reply)
             for reply in _REPLIES
-            if all(self.component.accepts(sample, c, reply) for c in _questions(checks))
+            if all(self.component.accepts(sample, question, reply) for question in questions)
         ]
-        for program in _PROGRAM_RESULTS:
-            for reply in replies[:_REPLIES_SCORED] if _questions(checks) else [""]:
-                results: dict[str, CheckResult] = {
-                    check.name: program
-                    if isinstance(check, ProgramCheck)
-                    else GraderResult(text=reply)
-                    for check in checks
-                }
-                told = f"the program's end {program.reason!r} ({program.exit_code})"
-                yield (
-                    f"the reply {reply[:40]!r}" if _questions(checks) else told,
-                    replace(completion, checks=results),
-                )
-            if all(isinstance(check, GraderCheck) for check in checks):
-                return
+        programs = _PROGRAM_RESULTS if len(questions) < len(checks) else ()
+        for program, reply in _pairs(programs, replies[:_REPLIES_SCORED] if questions else ()):
+            results: dict[str, CheckResult] = {}
+            told = []
+            for check in checks:
+                result = program if isinstance(check, ProgramCheck) else reply
+                assert result is not None
+                results[check.name] = result
+            if program is not None:
+                told.append(f"a program's end {program.reason!r} ({program.exit_code})")
+            if reply is not None:
+                told.append(f"the reply {reply.text[:40]!r}")
+            if told:
+                yield " and ".join(told), replace(completion, checks=results)
+
+
+def _pairs(
+    programs: Sequence[ProgramResult], replies: Sequence[GraderResult]
+) -> Iterator[tuple[ProgramResult | None, GraderResult | None]]:
+    """Yield every pair; None stands for a kind of check that there is none of."""
+    return itertools.product(programs or (None,), replies or (None,))
 
 
 def _questions(checks: Sequence[Check]) -> list[GraderCheck]:
     return [check for check in checks if isinstance(check, GraderCheck)]
 
 
-_REPLIES_SCORED = 8
+_REPLIES_SCORED = 12
 
 _ANSWERS = ("42", "    return 42\n", "```python\ndef f():\n    return 42\n```")
 
 _REPLIES = (
-    *(text for text in HOSTILE_TEXTS.values() if text is not None),
     "[[A>B]]",
     "[[B>>A]] and then [[A=B]]",
     '```json\n{"explanation": "", "criteria_met": true}\n```',
     '{"explanation": "", "criteria_met": false}',
     '{"criteria_met": "true"}',
     "yes",
+    *(text for text in HOSTILE_TEXTS.values() if text is not None),
 )
 """What a grader may reply: verdicts in several forms, and anything else."""
 
