@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -188,10 +188,19 @@ def sandbox_obstacles(
     sandbox: Sandbox, condition: Condition, limits: Limits, settings: Mapping[str, JsonValue]
 ) -> tuple[str, ...]:
     """Return what a sandbox lacks for a condition; what goes wrong in its own code is one more."""
+    return _sentences("obstacles()", lambda: sandbox.obstacles(condition, limits, settings))
+
+
+def execute_obstacles(sandbox: Sandbox, settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """Return what a sandbox lacks for programs that a model wrote, faults of its own included."""
+    return _sentences("execute_obstacles()", lambda: sandbox.execute_obstacles(settings))
+
+
+def _sentences(name: str, ask: Callable[[], object]) -> tuple[str, ...]:
     try:
-        found = sandbox.obstacles(condition, limits, settings)
+        found = ask()
     except (Exception, SystemExit) as error:
-        return (f"its obstacles() raised {words_of(error)}",)
+        return (f"its {name} raised {words_of(error)}",)
     if not isinstance(found, tuple | list) or not all(isinstance(text, str) for text in found):
-        return (f"its obstacles() returned {found!r}; expected sentences",)
+        return (f"its {name} returned {found!r}; expected sentences",)
     return tuple(found)

@@ -107,6 +107,7 @@ class _Reader:
             sandbox = self._sandbox()
             if condition is not None and sound.has("agents"):
                 checker.sandbox(sandbox, condition, agents)
+            checker.programs(sandbox, [name for _, name in sound.items("tasks")])
         if sound.has("engine"):
             checker.choice("engine", data["engine"], "$.engine")
         if sound.has("executor"):
@@ -128,6 +129,7 @@ class _Reader:
         agents = checker.agents(data["agents"])
         sandbox = self._sandbox()
         checker.sandbox(sandbox, condition, agents)
+        checker.programs(sandbox, tasks)
         engine = checker.choice("engine", data["engine"], "$.engine")
         executor = checker.choice("executor", data.get("executor", {"name": "local"}), "$.executor")
         judges = checker.judges(data["judges"])

@@ -177,8 +177,8 @@ CASES = {
             accepts=lambda self, sample, check, reply: reply[:1],
         ),
         "test_no_reply_of_a_grader_makes_accepts_raise",
-        "accepts() must say True or False; on the completion 'no text' and the reply '' it "
-        "returned ''",
+        "accepts() must say True or False; on the completion 'no text' and the reply '[[A>B]]' "
+        "it returned '['",
     ),
 }
 
