@@ -20,7 +20,7 @@ Outcomes = Mapping[str, ProgramResult | CheckError]
 _numbers = itertools.count()
 
 TIGHT = ProgramLimits(
-    memory_gib=0.25, address_gib=1.0, disk_gib=0.05, file_gib=0.02, processes=32, open_files=64
+    memory_gib=0.25, address_gib=4.0, disk_gib=0.05, file_gib=0.02, processes=32, open_files=64
 )
 
 

@@ -31,11 +31,8 @@ SECRET = "sk-of-the-supervisor"
 
 def expect_end(found: Outcomes, name: str, program: Program) -> None:
     ended = result(found[name])
-    assert ended.reason == program.reason, ended
-    if program.exit_code is None:
-        assert ended.exit_code != 0, ended
-    else:
-        assert ended.exit_code == program.exit_code, ended
+    assert ended.reason in program.reason.split(" or "), ended
+    assert ended.exit_code == program.exit_code, ended
     assert ended.token_seen == program.token_seen, ended
     assert program.says in ended.output_tail, ended
 
