@@ -14,7 +14,7 @@ from ptb_core.described_task import DescribedTask
 from ptb_core.entry_points import DISABLE_VARIABLE, OWN_DISTRIBUTION, Plugin, normalised
 from ptb_core.errors import Fault, PtbError
 from ptb_core.importing import words_of
-from ptb_core.interfaces import Component, Sandbox
+from ptb_core.interfaces import Component, Engine, Sandbox
 from ptb_core.plugins import Contribution
 from ptb_core.sandboxing import Limits
 from ptb_core.spec_rules import ComponentSpec, rule_faults
@@ -194,6 +194,11 @@ def sandbox_obstacles(
 def execute_obstacles(sandbox: Sandbox, settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
     """Return what a sandbox lacks for programs that a model wrote, faults of its own included."""
     return _sentences("execute_obstacles()", lambda: sandbox.execute_obstacles(settings))
+
+
+def engine_obstacles(engine: Engine, settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """Return why an engine cannot serve here; what goes wrong in its own code is one more."""
+    return _sentences("obstacles()", lambda: engine.obstacles(settings))
 
 
 def _sentences(name: str, ask: Callable[[], object]) -> tuple[str, ...]:

@@ -410,6 +410,7 @@ class Endpoint:
         model_name: Value for the requests' ``model`` field.
         batch_size: Size of fixed batches, or None when the server batches as it likes.
         max_in_flight: Most requests the evaluator may have open; None for no bound.
+        facts: What the record keeps of the server: versions, device, number type.
     """
 
     socket: Path
@@ -417,6 +418,7 @@ class Endpoint:
     model_name: str
     batch_size: int | None = None
     max_in_flight: int | None = None
+    facts: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 class Engine(Component[EngineSpec]):
@@ -425,6 +427,21 @@ class Engine(Component[EngineSpec]):
     The server speaks ``POST /v1/chat/completions``, ``POST /v1/completions`` (with ``echo`` and
     ``logprobs`` when ``log_probabilities`` is declared) and ``GET /health``.
     """
+
+    def obstacles(self, settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
+        """Return why this machine cannot serve with a plan's settings; empty if it can.
+
+        Called before anything is started, unless servers run in an image. One sentence each: what
+        is missing and what to do.
+        """
+        return ()
+
+    def host_folders(self, settings: Mapping[str, JsonValue]) -> tuple[Path, ...]:
+        """Return folders of this machine that the server reads, such as an environment of its own.
+
+        Core shows them to the session, read-only, unless servers run in an image.
+        """
+        return ()
 
     @abstractmethod
     def serve(self, request: ServeRequest, session: Session) -> Endpoint:

@@ -191,7 +191,13 @@ def _completions(
         result = generate(
             asked,
             endpoint,
-            generate_options(protocol, task.spec.max_tokens, settings.model, checkpoint),
+            generate_options(
+                protocol,
+                task.spec.max_tokens,
+                settings.model,
+                checkpoint=checkpoint,
+                base_model=_base_model(),
+            ),
             private / "completions.jsonl",
             _progress(),
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ptb_core.canonical import short_hash
-from ptb_core.component_checks import execute_obstacles, sandbox_obstacles
+from ptb_core.component_checks import engine_obstacles, execute_obstacles, sandbox_obstacles
 from ptb_core.errors import Fault, PluginError, PtbError, UsageError
 from ptb_core.json_paths import path_of
 from ptb_core.plan.model import ACCEPT_LOCAL_LLM, SandboxChoice
@@ -134,6 +134,15 @@ class Checker:
         self.agent_ids[agent.name] = short_hash(identity)
         return msgspec.convert({**data, "settings": checked.values}, AgentSpec)
 
+    def graded(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """Return those of some tasks that need a grader; what cannot be loaded needs none."""
+        specs = {name: self._spec("task", name) for name in tasks}
+        return tuple(
+            name
+            for name, spec in specs.items()
+            if isinstance(spec, TaskSpec) and "grader" in spec.needs
+        )
+
     def sandbox(
         self, sandbox: SandboxChoice, condition: Condition, agents: Sequence[AgentSpec]
     ) -> None:
@@ -200,6 +209,17 @@ class Checker:
     def _runs_programs(self, name: str) -> bool:
         spec = self._spec("task", name)
         return isinstance(spec, TaskSpec) and "execute" in spec.needs
+
+    def engine(self, data: Mapping[str, JsonValue], *, in_image: bool) -> ComponentChoice:
+        """Check the engine; servers in an image are not looked for on this machine."""
+        choice = self.choice("engine", data, "$.engine")
+        spec = self._spec("engine", choice.name)
+        if spec is not None and not in_image:
+            row = self.catalogue.row("engine", choice.name)
+            if row.usable:
+                found = engine_obstacles(self.catalogue.engine(choice.name), choice.settings)
+                self.obstacles.extend(f"{_named(row)}: {text}" for text in found)
+        return choice
 
     def _outside_llms(
         self, sandbox: SandboxChoice, isolates: bool, agents: Sequence[AgentSpec]

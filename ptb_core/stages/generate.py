@@ -7,12 +7,9 @@ continues where it stood. A generation that is done again has a log of its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from ptb_core.atomic import write_json
 from ptb_core.canonical import file_sha256
@@ -20,22 +17,24 @@ from ptb_core.disk.needs import generate_need
 from ptb_core.disk.waiting import wait_for_room
 from ptb_core.errors import (
     CheckpointError,
-    EngineError,
     SandboxElsewhereError,
     SandboxLostError,
 )
-from ptb_core.evaluation.protocol import (
-    generate_options,
-    seeded_generation_config,
-    template_date,
-    tokenizer_source,
-)
-from ptb_core.evaluation.rounds import rounds_of
+from ptb_core.evaluation.protocol import seeded_generation_config
 from ptb_core.evaluation.samples import samples_of
-from ptb_core.interfaces import Endpoint, ServeRequest, Session
+from ptb_core.evaluation.serving import (
+    LIMIT_HOURS,
+    LiveServer,
+    Subject,
+    answer_details,
+    ask_everything,
+    require_all,
+    serve_mounts,
+    serve_request,
+)
+from ptb_core.interfaces import Endpoint, Session
 from ptb_core.retention.notes import refuse_removed_checkpoint
-from ptb_core.sandboxing import Mount, SandboxRequest, SessionHandle
-from ptb_core.specs import JsonValue
+from ptb_core.sandboxing import SandboxRequest
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
 from ptb_core.stages.live import read_live
 from ptb_core.stages.prepare import data_dir_of, hidden_paths
@@ -43,17 +42,6 @@ from ptb_core.stages.progress import progress_of
 
 if TYPE_CHECKING:
     from ptb_core.evaluation.generate import GenerateResult
-
-LIMIT_HOURS = 8.0
-"""Longest generation. Source: the published evaluation allows 8 hours per try."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveServer:
-    """What is needed to end the server of a dead supervisor; ``live.json`` of the stage."""
-
-    session: SessionHandle
-    folder: str
 
 
 def generate(context: StageContext) -> Generated:
@@ -83,7 +71,13 @@ def generate(context: StageContext) -> Generated:
         state="done",
         completions=_log(context),
         completions_sha256=file_sha256(_log(context)),
-        details=_details(context, results),
+        details=answer_details(
+            context.catalogue.task(context.cell.task).spec,
+            context.catalogue.model(context.cell.model),
+            context.run.plan.protocol,
+            context.run.plan.engine,
+            results,
+        ),
         facts=facts,
     )
 
@@ -104,7 +98,6 @@ def _open(context: StageContext, checkpoint: Path) -> Session:
     plan = context.run.plan
     prepared = context.result("prepare", Prepared)
     base_model = prepared.base_model
-    model = context.catalogue.model(context.cell.model)
     engine_files = context.attempt_dir / "engine"
     engine_files.mkdir(exist_ok=True)
     write_json(
@@ -115,12 +108,7 @@ def _open(context: StageContext, checkpoint: Path) -> Session:
             name=f"{context.run.run_id}-{context.cell.id}-serve-{context.fence}-{context.attempt}",
             role="serve",
             root=context.attempt_dir / f"sandbox-{context.fence}",
-            mounts=(
-                Mount(name="checkpoint", source=checkpoint),
-                Mount(name="base_model", source=base_model),
-                Mount(name="chat_template", source=Path(model.chat_template)),
-                Mount(name="engine_files", source=engine_files),
-            ),
+            mounts=serve_mounts(_subject(context, checkpoint), engine_files),
             hidden=hidden_paths(context.run_folder.path, prepared),
             network="none",
             deadline_unix_s=time.time() + LIMIT_HOURS * 3600,
@@ -153,60 +141,33 @@ def _end_earlier_session(context: StageContext) -> None:
 
 def _serve(context: StageContext, session: Session, checkpoint: Path) -> Endpoint:
     plan = context.run.plan
-    model = context.catalogue.model(context.cell.model)
-    own = tokenizer_source(checkpoint, plan.protocol) == "checkpoint"
-    published = plan.protocol.requests == "published"
-    return context.catalogue.engine(plan.engine.name).serve(
-        ServeRequest(
-            checkpoint=session.inside("checkpoint"),
-            tokenizer=session.inside("checkpoint" if own else "base_model"),
-            generation_config=session.inside("checkpoint" if published else "engine_files"),
-            chat_template=session.inside("chat_template"),
-            model=model,
-            max_context_tokens=model.context_tokens,
-            template_date=template_date(plan.protocol),
-            settings=plan.engine.settings,
-        ),
-        session,
+    subject = _subject(context, checkpoint)
+    request = serve_request(subject, plan.protocol, plan.engine.settings, session)
+    return context.catalogue.engine(plan.engine.name).serve(request, session)
+
+
+def _subject(context: StageContext, checkpoint: Path) -> Subject:
+    return Subject(
+        checkpoint=checkpoint,
+        base_model=context.result("prepare", Prepared).base_model,
+        model=context.catalogue.model(context.cell.model),
     )
 
 
 def _generate(
     context: StageContext, endpoint: Endpoint, checkpoint: Path
 ) -> Sequence[GenerateResult]:
-    from ptb_core.evaluation.generate import SampleRequests, generate_rounds
-
     protocol = context.run.plan.protocol
     task = context.catalogue.task(context.cell.task)
-    model = context.catalogue.model(context.cell.model)
     data = data_dir_of(context.result("prepare", Prepared))
-    requests = [
-        SampleRequests(id=sample.id, requests=task.requests(sample, protocol.requests))
-        for sample in samples_of(task, data, protocol.limit)
-    ]
-    return generate_rounds(
-        rounds_of(protocol),
-        requests,
+    return ask_everything(
+        task,
+        samples_of(task, data, protocol.limit),
+        _subject(context, checkpoint),
+        protocol,
         endpoint,
-        generate_options(protocol, task.spec.max_tokens, model, checkpoint),
         _log(context),
         progress_of(context, "generate"),
-    )
-
-
-def require_all(results: Sequence[GenerateResult]) -> None:
-    """Make sure that every sample is answered in every round.
-
-    Raises:
-        EngineError: If not; says how many are missing, and why the first is.
-    """
-    reasons = [reason for result in results for reason in result.missing.values()]
-    if not reasons:
-        return
-    n_all = sum(len(result.missing) + len(result.completions) for result in results)
-    raise EngineError(
-        f"the evaluation is incomplete: {len(reasons)} of {n_all} samples have no answer; the "
-        f"first: {reasons[0]}"
     )
 
 
@@ -218,17 +179,3 @@ def _log(context: StageContext) -> Path:
 
 def _live(context: StageContext) -> Path:
     return context.folder.stage("generate") / "live.json"
-
-
-def _details(context: StageContext, results: Sequence[GenerateResult]) -> Mapping[str, JsonValue]:
-    from ptb_core.evaluation.generate import sum_up
-
-    plan = context.run.plan
-    task = context.catalogue.task(context.cell.task)
-    return {
-        "protocol": msgspec.to_builtins(plan.protocol),
-        "engine": msgspec.to_builtins(plan.engine),
-        "template_date": template_date(plan.protocol) or time.strftime("%Y-%m-%d"),
-        "max_tokens": plan.protocol.max_tokens or task.spec.max_tokens,
-        "generation": msgspec.to_builtins(sum_up([result.summary for result in results])),
-    }

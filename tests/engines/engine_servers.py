@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +65,7 @@ def serve_request(
 
 
 @contextmanager
-def serve_session(root: Path, model: Path) -> Iterator[Session]:
+def serve_session(root: Path, model: Path, more: Sequence[Path] = ()) -> Iterator[Session]:
     """Open the kind of session that core opens for an engine."""
     (sandbox,) = ptb_register_sandboxes()
     session = sandbox.open(
@@ -74,7 +73,10 @@ def serve_session(root: Path, model: Path) -> Iterator[Session]:
             name=f"serve-{secrets.token_hex(4)}",
             role="serve",
             root=root,
-            mounts=(Mount(name="checkpoint", source=model),),
+            mounts=(
+                Mount(name="checkpoint", source=model),
+                *(Mount(name=f"more-{place}", source=path) for place, path in enumerate(more)),
+            ),
         )
     )
     try:
@@ -96,7 +98,7 @@ def http_post(socket: Path, route: str, body: Mapping[str, Any]) -> tuple[int, d
         connector = aiohttp.UnixConnector(str(socket))
         async with (
             aiohttp.ClientSession(connector=connector) as session,
-            session.post(f"http://engine{route}", data=json.dumps(body)) as response,
+            session.post(f"http://engine{route}", json=dict(body)) as response,
         ):
             return response.status, await response.json()
 

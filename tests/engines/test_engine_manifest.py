@@ -13,7 +13,7 @@ from ptb_plugins.engines import ptb_register_engines
 
 
 def test_the_manifest_describes_an_engine_that_repeats_itself() -> None:
-    (engine,) = ptb_register_engines()
+    engine, _ = ptb_register_engines()
     assert engine.spec.name == "transformers"
     assert (engine.spec.fixed_batches, engine.spec.log_probabilities) == (True, True)
     defaults = {setting.name: setting.default for setting in engine.spec.settings}
@@ -29,7 +29,7 @@ def test_the_manifest_describes_an_engine_that_repeats_itself() -> None:
 
 
 def test_missing_packages_are_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    (engine,) = ptb_register_engines()
+    engine, _ = ptb_register_engines()
     found = importlib.util.find_spec
 
     def without_torch(name: str, *more: Any) -> Any:

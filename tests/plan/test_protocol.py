@@ -18,9 +18,11 @@ from ptb_core.evaluation.protocol import (
     generate_options,
     seeded_generation_config,
     template_date,
+    token_ids,
     tokenizer_source,
 )
-from ptb_core.specs import FileSource, ModelSpec, Sampling
+from ptb_core.evaluation.questions import GenerateOptions
+from ptb_core.specs import FileSource, ModelSpec, ProtocolSpec, Sampling
 
 MODEL = ModelSpec(
     name="m",
@@ -32,7 +34,7 @@ MODEL = ModelSpec(
     turn_end_tokens=("<|im_end|>",),
     architectures=("A",),
     parameters=1,
-    context_tokens=1,
+    context_tokens=4096,
 )
 
 
@@ -117,25 +119,81 @@ def test_templates_print_a_fixed_date_under_seeded_requests_only() -> None:
     assert template_date(PAPER_V1) is None
 
 
-def test_seeded_requests_stop_at_the_familys_and_the_submissions_end_tokens(
+def options(protocol: ProtocolSpec, own: Path, base: Path, limit: int = 700) -> GenerateOptions:
+    return generate_options(protocol, limit, MODEL, checkpoint=own, base_model=base)
+
+
+def test_seeded_requests_stop_at_the_familys_and_the_submissions_end_tokens_by_their_ids(
     tmp_path: Path,
 ) -> None:
-    folder = checkpoint(tmp_path / "c", tokenizer_config={"eos_token": "</s>"})
-    options = generate_options(STRICT, 700, MODEL, folder)
-    assert (options.requests, options.max_tokens) == ("seeded", 700)
-    assert options.stop == ("<|im_end|>", "</s>")
-    same = checkpoint(tmp_path / "d", tokenizer_config={"eos_token": "<|im_end|>"})
-    assert generate_options(STRICT, 700, MODEL, same).stop == ("<|im_end|>",)
+    own = checkpoint(tmp_path / "own", tokenizer_config={"eos_token": "</s>"})
+    base = checkpoint(
+        tmp_path / "base",
+        tokenizer={
+            "added_tokens": [{"content": "<|im_end|>", "id": 7}],
+            "model": {"vocab": {"</s>": 2, "a": 3}},
+        },
+    )
+    asked = options(STRICT, own, base)
+    assert (asked.requests, asked.max_tokens) == ("seeded", 700)
+    assert (asked.stop_token_ids, asked.stop) == ((7, 2), ())
+
+
+def test_end_tokens_that_are_no_single_token_are_stop_strings(tmp_path: Path) -> None:
+    own = checkpoint(tmp_path / "own", tokenizer_config={"eos_token": "</s>"})
+    asked = options(STRICT, own, tmp_path)
+    assert (asked.stop_token_ids, asked.stop) == ((), ("<|im_end|>", "</s>"))
+    same = checkpoint(tmp_path / "same", tokenizer_config={"eos_token": "<|im_end|>"})
+    assert options(STRICT, same, tmp_path).stop == ("<|im_end|>",)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"tokenizer": {"model": {"vocab": {"<e>": 4}}}}, {"<e>": 4}),
+        ({"tokenizer": {"model": {"vocab": [["<u>", 0.0], ["<e>", -1.5]]}}}, {"<e>": 1}),
+        ({"tokenizer": {"model": {"vocab": [[], [["l"], 0], ["<e>", -1.5]]}}}, {"<e>": 2}),
+        ({"tokenizer": {"added_tokens": [{"content": ["<e>"], "id": 1}]}}, {}),
+        ({"tokenizer": {"model": {"vocab": [[], "x", ["<e>", -1.5]]}}}, {"<e>": 2}),
+        ({"added_tokens": {"<e>": 5}}, {"<e>": 5}),
+        ({"tokenizer_config": {"added_tokens_decoder": {"6": {"content": "<e>"}}}}, {"<e>": 6}),
+        (
+            {
+                "tokenizer": {
+                    "model": {"vocab": {"<e>": 1}},
+                    "added_tokens": [{"content": "<e>", "id": 9}],
+                }
+            },
+            {"<e>": 9},
+        ),
+        ({"tokenizer": {"model": {"vocab": {"<e>": True}}}}, {}),
+        ({"tokenizer": {"added_tokens": [{"content": "<e>", "id": "9"}, 3]}}, {}),
+        ({"tokenizer": {"added_tokens": {"<e>": 3}, "model": []}}, {}),
+        ({"tokenizer_config": {"added_tokens_decoder": {"x": {"content": "<e>"}, "1": 2}}}, {}),
+        ({"tokenizer": [1], "tokenizer_config": [], "added_tokens": "<e>"}, {}),
+        ({}, {}),
+    ],
+)
+def test_a_tokens_id_stands_in_the_tokenizers_files(
+    tmp_path: Path, files: dict[str, Any], expected: dict[str, int]
+) -> None:
+    assert token_ids(checkpoint(tmp_path / "t", **files), ("<e>", "<e>")) == expected
 
 
 def test_published_requests_send_no_stop(tmp_path: Path) -> None:
-    folder = checkpoint(tmp_path / "c", tokenizer_config={"eos_token": "</s>"})
-    options = generate_options(PAPER_V1, 700, MODEL, folder)
-    assert (options.requests, options.stop, options.max_tokens) == ("published", (), 700)
+    own = checkpoint(tmp_path / "own", tokenizer_config={"eos_token": "</s>"})
+    base = checkpoint(tmp_path / "base", added_tokens={"</s>": 1, "<|im_end|>": 2})
+    asked = options(PAPER_V1, own, base)
+    assert (asked.requests, asked.max_tokens) == ("published", 700)
+    assert (asked.stop, asked.stop_token_ids) == ((), ())
+
+
+def test_no_answer_may_be_longer_than_the_context(tmp_path: Path) -> None:
+    assert options(PAPER_V1, tmp_path, tmp_path, limit=16000).max_tokens == 4096
 
 
 def test_a_protocols_own_limit_and_sampling_win(tmp_path: Path) -> None:
     sampling = Sampling(seed=7, temperature=0.6, top_p=0.95, top_k=20)
     protocol = replace(STRICT, max_tokens=64, sampling=sampling)
-    options = generate_options(protocol, 700, MODEL, tmp_path)
-    assert (options.max_tokens, options.sampling) == (64, sampling)
+    asked = options(protocol, tmp_path, tmp_path)
+    assert (asked.max_tokens, asked.sampling) == (64, sampling)

@@ -1,18 +1,8 @@
-"""What the supervisor tells the server process, and how the process tells why it failed."""
+"""What the supervisor tells the server process."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-CHECKPOINT_EXIT_CODE = 65
-"""Exit status of a server whose checkpoint cannot be loaded (``EX_DATAERR``)."""
-
-FAULT_KEY = "ptb_engine_fault"
-"""Key of the JSON line on standard error that says why the server ends."""
-
-
-class CheckpointFault(Exception):
-    """The checkpoint, its tokenizer data or its generation_config.json cannot be served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

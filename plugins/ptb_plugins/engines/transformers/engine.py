@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import socket
 import sys
-import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
 from ptb_core.api import (
-    CheckpointError,
     Command,
     Endpoint,
     Engine,
-    EngineError,
     JsonValue,
-    ProcessHandle,
     ServeRequest,
     Session,
 )
-from ptb_plugins.engines.transformers.config import CHECKPOINT_EXIT_CODE, FAULT_KEY, ServerConfig
+from ptb_plugins.engines.starting import OFFLINE, wait_until_ready
+from ptb_plugins.engines.transformers.config import ServerConfig
 
 CONFIG_FILE = "engine-config.json"
-POLL_S = 0.1
-LAST_WORDS_BYTES = 2000
+SERVER = "transformers"
 BATCHES_IN_FLIGHT = 2
 """One that the model works on and one that waits, so that it never idles."""
 
@@ -49,7 +42,9 @@ class TransformersEngine(Engine):
         config = _server_config(request, settings, inside_socket)
         process = session.start(_command(config, session))
         try:
-            _wait_until_ready(session, process, host_socket, float(settings["startup_timeout_s"]))
+            wait_until_ready(
+                session, process, host_socket, float(settings["startup_timeout_s"]), SERVER
+            )
         except BaseException:
             session.stop(process)
             raise
@@ -84,25 +79,11 @@ def _server_config(
 
 
 def _command(config: ServerConfig, session: Session) -> Command:
-    """Return the server's command line; ``-P`` keeps the workspace off the import path.
-
-    Waiting OpenMP threads sleep instead of spinning: measured on two cores shared with other
-    work, 64 answers took 7.6 s instead of 138 s.
-    """
+    """Return the server's command line; ``-P`` keeps the workspace off the import path."""
     python = "python3" if session.facts().isolation == "container" else sys.executable
     path = f"{session.inside('workspace')}/{CONFIG_FILE}"
     module = "ptb_plugins.engines.transformers.server"
-    env = {
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "TRANSFORMERS_VERBOSITY": "error",
-        "TOKENIZERS_PARALLELISM": "false",
-        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        "PYTHONUNBUFFERED": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }
+    env = {**OFFLINE, "TRANSFORMERS_VERBOSITY": "error", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     if config.threads is not None:
         env["OMP_NUM_THREADS"] = str(config.threads)
     return Command(
@@ -110,55 +91,3 @@ def _command(config: ServerConfig, session: Session) -> Command:
         env=env,
         files={CONFIG_FILE: msgspec.json.encode(config)},
     )
-
-
-def _wait_until_ready(
-    session: Session, process: ProcessHandle, host_socket: Path, timeout_s: float
-) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not _is_healthy(host_socket):
-        status = session.poll(process)
-        if status.state == "exited":
-            raise _failure(session.logs(process, "stderr"), status.exit_code)
-        if time.monotonic() > deadline:
-            words = _last_words(session.logs(process, "stderr"))
-            raise EngineError(
-                f"the transformers server was not ready after {timeout_s:g} s; its last words: "
-                f"{words}. Raise the engine's setting startup_timeout_s if the model is large"
-            )
-        session.wait(process, POLL_S)
-
-
-def _is_healthy(host_socket: Path) -> bool:
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(10)
-            connection.connect(str(host_socket))
-            connection.sendall(b"GET /health HTTP/1.0\r\nHost: engine\r\n\r\n")
-            return b" 200 " in connection.recv(1024)
-    except OSError:
-        return False
-
-
-def _failure(stderr: bytes, exit_code: int | None) -> CheckpointError | EngineError:
-    reason = _fault(stderr)
-    if exit_code == CHECKPOINT_EXIT_CODE and reason is not None:
-        return CheckpointError(f"the checkpoint cannot be served: {reason}")
-    words = reason or _last_words(stderr)
-    return EngineError(f"the transformers server ended with status {exit_code}: {words}")
-
-
-def _fault(stderr: bytes) -> str | None:
-    """Return the reason that the server itself gave, if any."""
-    for line in reversed(stderr.splitlines()):
-        try:
-            content = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(content, dict) and FAULT_KEY in content:
-            return str(content[FAULT_KEY])
-    return None
-
-
-def _last_words(stderr: bytes) -> str:
-    return stderr[-LAST_WORDS_BYTES:].decode("utf-8", "replace").strip() or "(none)"

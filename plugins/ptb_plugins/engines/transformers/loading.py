@@ -1,13 +1,11 @@
 """Reading tokenizer data, generation settings and weights; data only, never code.
 
 Everything read here may come from a submission, so whatever is wrong with it is a
-:class:`~ptb_plugins.engines.transformers.config.CheckpointFault` with a reason.
+:class:`~ptb_plugins.engines.faults.CheckpointFault` with a reason.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,25 +13,16 @@ from typing import Any
 
 import torch
 
-from ptb_plugins.engines.transformers.config import CheckpointFault, ServerConfig
-
-PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationDefaults:
-    """Values for requests that set none.
-
-    Source: vLLM's use of generation_config.json: ``do_sample`` is not looked at, absent values
-    mean temperature 1 over the whole vocabulary, and ``max_new_tokens`` caps every answer.
-    """
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    max_new_tokens: int | None = None
+from ptb_plugins.engines.faults import CheckpointFault
+from ptb_plugins.engines.generation_config import (
+    GenerationDefaults,
+    declared_end_ids,
+    generation_defaults,
+    read_generation_config,
+)
+from ptb_plugins.engines.tokenizer_files import require_tokenizer
+from ptb_plugins.engines.transformers.config import ServerConfig
+from ptb_plugins.engines.weights import require_safetensors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,76 +71,28 @@ def load_tokenizer(folder: Path) -> Any:
     """Load tokenizer data from a folder.
 
     Raises:
-        CheckpointFault: If it cannot be loaded.
+        CheckpointFault: If there is none, it cannot be loaded, or it makes no tokens of plain text.
     """
     from transformers import AutoTokenizer
 
+    require_tokenizer(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
-        tokenizer("warm up", add_special_tokens=False)
+        tokens = tokenizer("warm up", add_special_tokens=False)["input_ids"]
     except Exception as error:
         raise CheckpointFault(f"tokenizer data in {folder} cannot be loaded: {error}") from error
+    if not tokens:
+        raise CheckpointFault(f"the tokenizer in {folder} makes no tokens of the text 'warm up'")
     return tokenizer
-
-
-def read_generation_config(folder: str | None) -> dict[str, Any]:
-    """Return the content of a folder's generation_config.json; empty when there is none.
-
-    Raises:
-        CheckpointFault: If the file is no JSON object.
-    """
-    if folder is None or not (Path(folder) / "generation_config.json").is_file():
-        return {}
-    return _read_object(Path(folder) / "generation_config.json")
-
-
-def generation_defaults(settings: dict[str, Any]) -> GenerationDefaults:
-    """Return sampling defaults from the content of a generation_config.json.
-
-    Raises:
-        CheckpointFault: If a value is out of its range.
-    """
-    faults = [
-        f"{name} is {settings[name]!r}, expected {expected}"
-        for name, (expected, is_valid) in _RANGES.items()
-        if settings.get(name) is not None and not is_valid(settings[name])
-    ]
-    if faults:
-        raise CheckpointFault("generation_config.json: " + "; ".join(faults))
-    values = {name: settings[name] for name in _RANGES if settings.get(name) is not None}
-    if "top_k" in values:
-        values["top_k"] = max(0, values["top_k"])
-    return GenerationDefaults(**values)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-_RANGES: dict[str, tuple[str, Any]] = {
-    "temperature": ("a number of at least 0", lambda v: _is_number(v) and v >= 0),
-    "top_p": ("a number in (0, 1]", lambda v: _is_number(v) and 0 < v <= 1),
-    "top_k": ("an integer of at least -1", lambda v: _is_integer(v) and v >= -1),
-    "min_p": ("a number in [0, 1]", lambda v: _is_number(v) and 0 <= v <= 1),
-    "repetition_penalty": ("a number above 0", lambda v: _is_number(v) and v > 0),
-    "max_new_tokens": ("an integer of at least 1", lambda v: _is_integer(v) and v >= 1),
-}
 
 
 def _end_ids(tokenizer: Any, settings: dict[str, Any]) -> Iterable[int]:
     """Yield the tokens that end an answer: the tokenizer's, and the declared ones."""
     if tokenizer.eos_token_id is not None:
         yield int(tokenizer.eos_token_id)
-    declared: Any = settings.get("eos_token_id")
-    for value in declared if isinstance(declared, list) else [declared]:
-        if _is_integer(value):
-            yield value
+    yield from declared_end_ids(settings)
 
 
 def single_token_ids(tokenizer: Any, texts: Iterable[str]) -> set[int]:
@@ -160,20 +101,10 @@ def single_token_ids(tokenizer: Any, texts: Iterable[str]) -> set[int]:
     return {int(vocabulary[text]) for text in texts if text in vocabulary}
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (ValueError, OSError) as error:
-        raise CheckpointFault(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointFault(f"{path} holds a {type(content).__name__}, expected a JSON object")
-    return content
-
-
 def _load_model(folder: Path, dtype: str, device: torch.device) -> Any:
     from transformers import AutoModelForCausalLM
 
-    _require_safetensors(folder)
+    require_safetensors(folder)
     try:
         model, facts = AutoModelForCausalLM.from_pretrained(
             str(folder),
@@ -190,14 +121,6 @@ def _load_model(folder: Path, dtype: str, device: torch.device) -> Any:
         raise CheckpointFault(f"the weights in {folder} cannot be loaded: {reason}") from error
     _require_complete(folder, sorted(map(str, facts["missing_keys"])))
     return model.eval().to(device)
-
-
-def _require_safetensors(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
-        return
-    pickles = sorted(path.name for pattern in PICKLE_PATTERNS for path in folder.glob(pattern))
-    found = f"; found {', '.join(pickles)}, a pickle, which is never loaded" if pickles else ""
-    raise CheckpointFault(f"{folder} holds no .safetensors file{found}")
 
 
 def _require_complete(folder: Path, missing: list[str]) -> None:

@@ -10,14 +10,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ptb_plugins.engines.generation_config import GenerationDefaults
 from ptb_plugins.engines.transformers.batching import BatchSlot
 from ptb_plugins.engines.transformers.jobs import GenerationJob, LikelihoodJob, RowSampling
 from ptb_plugins.engines.transformers.likelihood import encode_pair, encode_text
-from ptb_plugins.engines.transformers.loading import (
-    GenerationDefaults,
-    LoadedModel,
-    single_token_ids,
-)
+from ptb_plugins.engines.transformers.loading import LoadedModel, single_token_ids
 
 
 class BadRequest(Exception):

@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import signal
 import sys
 from pathlib import Path
 
 import msgspec
 
-from ptb_plugins.engines.transformers.config import (
-    CHECKPOINT_EXIT_CODE,
-    FAULT_KEY,
-    CheckpointFault,
-    ServerConfig,
-)
+from ptb_plugins.engines.faults import exit_status
+from ptb_plugins.engines.transformers.config import ServerConfig
 
 
 def main() -> int:
-    """Load the model, then serve until a signal comes.
-
-    The last line of standard error is a JSON object with the reason when loading fails; the exit
-    status is :data:`CHECKPOINT_EXIT_CODE` when the checkpoint is at fault and 1 otherwise.
-    """
+    """Load the model, then serve until a signal comes."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--config", type=Path, required=True, help="JSON file: ServerConfig")
     config = msgspec.json.decode(parser.parse_args().config.read_bytes(), type=ServerConfig)
-    try:
-        asyncio.run(_serve(config))
-    except CheckpointFault as fault:
-        return _report(str(fault), CHECKPOINT_EXIT_CODE)
-    except Exception as error:
-        return _report(f"{type(error).__name__}: {error}", 1)
-    return 0
+    return exit_status(lambda: asyncio.run(_serve(config)))
 
 
 async def _serve(config: ServerConfig) -> None:
@@ -58,11 +43,6 @@ async def _serve(config: ServerConfig) -> None:
     await stopped.wait()
     worker.cancel()
     await runner.cleanup()
-
-
-def _report(reason: str, exit_code: int) -> int:
-    print(json.dumps({FAULT_KEY: reason}), file=sys.stderr, flush=True)
-    return exit_code
 
 
 if __name__ == "__main__":
