@@ -349,6 +349,14 @@ class Sandbox(Component[SandboxSpec]):
         """
         return ()
 
+    def execute_obstacles(self, settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
+        """Return why this machine cannot separate programs that a model wrote; empty if it can.
+
+        Called, before anything is started, for plans whose tasks run such programs: in sessions
+        of role ``execute``, without network, apart from the host's processes and files.
+        """
+        return ()
+
     @abstractmethod
     def open(self, request: SandboxRequest) -> Session:
         """Open a session.

@@ -114,6 +114,7 @@ class _Reader:
             sandbox = self._sandbox()
             if condition is not None and sound.has("agents"):
                 checker.sandbox(sandbox, condition, agents)
+            checker.programs(sandbox, [name for _, name in sound.items("tasks")])
         if sound.has("engine"):
             checker.engine(data["engine"], in_image=self._in_image())
         if sound.has("executor"):
@@ -137,6 +138,7 @@ class _Reader:
         agents = checker.agents(data["agents"])
         sandbox = self._sandbox()
         checker.sandbox(sandbox, condition, agents)
+        checker.programs(sandbox, tasks)
         engine = checker.engine(data["engine"], in_image=self._in_image())
         executor = checker.choice("executor", data.get("executor", {"name": "local"}), "$.executor")
         judges = checker.judges(data["judges"])

@@ -79,6 +79,16 @@ class TestBfcl(TaskConformance):
         return bfcl_data(self.tmp, rows_like(BFCL_ROWS, "id", self.component.spec.n_samples))
 
 
+class TestHumanEval(TaskConformance):
+    name = "humaneval"
+
+    def data(self) -> DataDir:
+        rows = Path(os.environ.get("PTB_TEST_DATA", "absent")) / "data" / "humaneval.jsonl.gz"
+        if not rows.is_file():
+            raise SkipTest("PTB_TEST_DATA names no folder with the rows of humaneval")
+        return DataDir(files={"test": rows}, prompts={"user": "Complete it.\n"})
+
+
 class TestTinyQwen3(ModelConformance):
     name = "tiny-qwen3"
 
