@@ -54,6 +54,10 @@ def test_many_shallow_lists_are_not_deep() -> None:
     assert read('{"a": [' + "[], " * 1000 + "1]}").arguments["a"][-1] == 1
 
 
+def test_white_space_around_a_bare_value_is_no_part_of_it() -> None:
+    assert read(" [1, 2 \n").arguments == {"x": "[1, 2"}
+
+
 def test_a_bare_value_of_an_unknown_tool_is_bound_to_nothing() -> None:
     assert read("5", "g") == ReadCall(name="g", arguments={}, is_bare=True)
 
