@@ -384,9 +384,13 @@ def test_a_half_answer_that_echoes_the_key_does_not_bring_it_out(asking):
     assert 'completions: ["Bearer [key]"]' in str(error)
 
 
-def test_a_stand_in_for_a_key_is_an_ordinary_word_in_replies(asking, monkeypatch):
-    monkeypatch.setenv("PTB_TEST_KEY", "EMPTY")
-    assert outcome(asking, saying("EMPTY words"))[0] == GraderResult(text="EMPTY words")
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("EMPTY", "EMPTY words"), ("x" * 15, "x" * 15 + " words"), ("x" * 16, "[key] words")],
+)
+def test_a_stand_in_for_a_key_is_an_ordinary_word_in_replies(asking, monkeypatch, key, text):
+    monkeypatch.setenv("PTB_TEST_KEY", key)
+    assert outcome(asking, saying(f"{key} words"))[0] == GraderResult(text=text)
 
 
 @pytest.mark.parametrize(
