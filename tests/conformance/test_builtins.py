@@ -11,6 +11,7 @@ from unittest import SkipTest
 
 import pytest
 
+from ptb_core.data import data_dir
 from ptb_core.evaluation.exchange import DataDir
 from ptb_core.interfaces import Session
 from ptb_core.testing import (
@@ -115,3 +116,33 @@ class TestLocalBehindBubblewrap(LocalConformance):
     def skip_unless_usable(self) -> None:
         if (failure := bwrap_failure()) is not None:
             raise SkipTest(failure)
+
+
+class TestArenaHardWriting(TaskConformance):
+    name = "arenahardwriting"
+
+    def data(self) -> DataDir:
+        rows = real_rows()
+        files = {
+            "test": rows / "arena-hard-writing-question.jsonl.gz",
+            "baseline": rows / "arena-hard-writing-baseline-qwen3-1.7b.jsonl.gz",
+            "judge-prompt": data_dir() / "registry" / "prompts" / "arenahardwriting-judge.txt",
+        }
+        return DataDir(files=files)
+
+
+class TestHealthBench(TaskConformance):
+    name = "healthbench"
+    value_range = (-4.0, 1.0)
+
+    def data(self) -> DataDir:
+        files = {"test": real_rows() / "healthbench-easy.jsonl.gz"}
+        return DataDir(files=files, prompts={"grader": "<<conversation>> <<rubric_item>>"})
+
+
+def real_rows() -> Path:
+    """Return the folder of real data sets."""
+    rows = Path(os.environ.get("PTB_TEST_DATA", "absent")) / "data"
+    if not rows.is_dir():
+        raise SkipTest("PTB_TEST_DATA names no folder with the rows of data sets")
+    return rows

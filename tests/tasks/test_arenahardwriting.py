@@ -19,7 +19,6 @@ from ptb_core.api import (
     Sample,
     SampleScore,
     Scoring,
-    data_dir,
 )
 from ptb_core.testing.hostile import HOSTILE_TEXTS
 from ptb_plugins.tasks.arenahardwriting.task import ArenaHardWriting
@@ -29,44 +28,12 @@ from ptb_plugins.tasks.arenahardwriting.verdicts import (
     candidate_points,
     find_label,
 )
-from tests.tasks.conftest import task_spec, write_rows
+from tests.tasks.conftest import OPPONENTS, QUESTIONS, task_spec, write_rows
 
-SHIPPED = data_dir() / "registry" / "prompts" / "arenahardwriting-judge.txt"
-QUESTIONS: list[dict[str, Any]] = [
-    {"uid": "one", "category": "creative_writing", "prompt": "A poem about {answer_a}."},
-    {"uid": "two", "category": "creative_writing", "prompt": "A sonnet."},
-    {"uid": "three", "category": "creative_writing", "prompt": "A limerick."},
-]
-OPPONENTS: list[dict[str, Any]] = [
-    {
-        "uid": row["uid"],
-        "messages": [
-            {"role": "user", "content": row["prompt"]},
-            {"role": "assistant", "content": {"answer": f"Opponent's {row['uid']}"}},
-        ],
-    }
-    for row in QUESTIONS[::-1]
-]
 SCORINGS: tuple[Scoring, ...] = ("published", "repaired")
 WORDING = (
     "{question}|{answer_a}|{answer_b}|[[A>>B]] [[A>B]] [[A=B]] [[B>A]] [[B>>A]]|{fence}|{braces}"
 )
-
-
-@pytest.fixture
-def arena() -> ArenaHardWriting:
-    return ArenaHardWriting(task_spec("arenahardwriting", "test", "baseline", "judge-prompt"))
-
-
-@pytest.fixture
-def arena_data(tmp_path: Path) -> DataDir:
-    return DataDir(
-        files={
-            "test": write_rows(tmp_path / "test.jsonl", QUESTIONS),
-            "baseline": write_rows(tmp_path / "baseline.jsonl", OPPONENTS),
-            "judge-prompt": SHIPPED,
-        }
-    )
 
 
 @pytest.fixture
@@ -102,7 +69,7 @@ def test_the_model_gets_the_question_and_nothing_else(
 def test_two_games_are_asked_for_with_the_places_exchanged(
     arena: ArenaHardWriting, arena_data: DataDir
 ) -> None:
-    data = replace(arena_data, prompts={"judge-prompt": WORDING})
+    data = replace(arena_data, prompts={"grader": WORDING})
     sample = arena.samples(data)[0]
     first, second = arena.checks(sample, Completion(text=" <think>a</think>Mine {fence} \\1 "))
     labels = "[[A>>B]] [[A>B]] [[A=B]] [[B>A]] [[B>>A]]"
@@ -393,6 +360,11 @@ def test_an_opponents_row_without_answer_is_refused(
 
 # The judge prompt ------------------------------------------------------------------------------
 
+HEADINGS = (
+    "must begin with the line [system] and have a later line [user] with text below, or have "
+    "neither line"
+)
+
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
@@ -400,16 +372,32 @@ def test_an_opponents_row_without_answer_is_refused(
         ("{question}", "", "holds {question} 0 times, expected exactly once"),
         ("{answer_b}", "{answer_b} {answer_b}", "holds {answer_b} 2 times, expected exactly once"),
         ("[[A=B]]", "[[A==B]]", "must offer every verdict; it lacks [[A=B]]"),
+        ("{answer_a}", "\n[user]\n{answer_a}", HEADINGS),
+        ("{question}", "[user]\n{question}\n[system]\n", HEADINGS),
+        ("{braces}", "\n[system]", HEADINGS),
     ],
 )
 def test_a_wording_that_cannot_work_is_refused(
     arena: ArenaHardWriting, arena_data: DataDir, old: str, new: str, problem: str
 ) -> None:
-    data = replace(arena_data, prompts={"judge-prompt": WORDING.replace(old, new)})
+    data = replace(arena_data, prompts={"grader": WORDING.replace(old, new)})
     with pytest.raises(DataError) as caught:
         arena.samples(data)
     expected = f"arenahardwriting: the judge prompt that the plan names {problem}"
     assert str(caught.value) == expected
+
+
+def test_blank_lines_around_a_wording_and_its_sections_say_nothing(
+    arena: ArenaHardWriting, arena_data: DataDir, tmp_path: Path
+) -> None:
+    path = tmp_path / "judge.txt"
+    path.write_text(f"\n[system]\n\nJudge.\n\n[user]\n\n{WORDING}\n\n")
+    files = {**arena_data.files, "judge-prompt": path}
+    (sample, *_) = arena.samples(replace(arena_data, files=files))
+    assert sample.metadata["judge_prompt"] == {"system": "Judge.", "user": WORDING}
+    prompts = {"grader": f"\n{WORDING}\n"}
+    (sample, *_) = arena.samples(replace(arena_data, prompts=prompts))
+    assert sample.metadata["judge_prompt"] == {"user": WORDING}
 
 
 def test_a_shipped_wording_that_is_damaged_is_named(
