@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,9 @@ import pytest
 
 from ptb_core.catalogue import load_catalogue
 from ptb_core.cli.main import main
-from ptb_core.errors import InputFileError, RecordError, UsageError
+from ptb_core.errors import DataError, InputFileError, RecordError, UsageError
 from ptb_core.evaluation.checks import GraderResult
-from ptb_core.evaluation.exchange import DataDir
+from ptb_core.evaluation.exchange import Completion, DataDir
 from ptb_core.grading.grader import OpenAiGrader
 from ptb_core.grading.opening import grader_of, open_grader, terms_for
 from ptb_core.grading.prices import known_price
@@ -23,7 +24,8 @@ from ptb_core.grading.terms import GraderTerms, set_terms, terms_in_force, terms
 from ptb_core.plan.model import Budgets
 from ptb_core.run_folder import RunFolder
 from ptb_core.specs import GraderSpec, TokenPrice
-from ptb_core.stages.context import Prepared, StageContext
+from ptb_core.stages import prepare as prepare_stage
+from ptb_core.stages.context import StageContext
 from ptb_core.stages.prepare import with_plans_wording
 from ptb_core.testing import task_spec
 from ptb_core.testing.grader import ScriptedGrader, in_turn, saying
@@ -38,7 +40,7 @@ FREE = {"input_usd_per_million_tokens": 0, "output_usd_per_million_tokens": 0}
 def graded_run(tmp_path: Path, **grader: Any) -> RunFolder:
     return small_run(
         tmp_path,
-        tasks=["healthbench", "errands"],
+        tasks=["healthbench", "arenahardwriting", "errands"],
         grader={"api_key_env": None, **grader},
         prices={"grader": FREE},
     )
@@ -195,27 +197,46 @@ def test_the_plans_wording_takes_the_place_of_the_tasks_own():
     assert with_plans_wording(data, None, "essays") is data
 
 
-def test_a_cell_is_prepared_with_the_plans_wording(tmp_path, monkeypatch):
-    from ptb_core.stages import prepare as stage
+JUDGE = "Q {question} A {answer_a} B {answer_b}: [[A>>B]] [[A>B]] [[A=B]] [[B>A]] [[B>>A]]"
 
-    (tmp_path / "judge.txt").write_text("Be kind.", "utf-8")
-    folder = graded_run(tmp_path, prompts={"healthbench": "judge.txt"})
-    here = context(folder)
-    own = DataDir(files={}, prompts={"grader": "own"})
-    model = type("Files", (), {"path": tmp_path, "revision": "r"})
-    seen: list[DataDir] = []
-    monkeypatch.setattr(stage, "ensure_model", lambda spec: model)
-    monkeypatch.setattr(stage, "ensure_data", lambda spec: own)
-    monkeypatch.setattr(stage, "samples_of", lambda task, data: seen.append(data))
-    catalogue = here.catalogue
 
-    class Evaluable:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(catalogue, name)
+def arena_data(folder: Path) -> DataDir:
+    """Return data of one question."""
+    question = {"uid": "u", "category": "creative_writing", "prompt": "Write."}
+    messages = [{"role": "assistant", "content": {"answer": "theirs"}}]
+    rows = {"test": question, "baseline": {"uid": "u", "messages": messages}}
+    for name, row in rows.items():
+        (folder / f"{name}.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+    (folder / "own.txt").write_text(JUDGE.replace("Q ", "Question: "), "utf-8")
+    files = {name: folder / f"{name}.jsonl" for name in rows}
+    return DataDir(files={**files, "judge-prompt": folder / "own.txt"})
 
-        def task(self, name: str) -> Any:
-            return type("Known", (), {"spec": catalogue.task_spec(name)})
 
-    prepared = stage.prepare(replace(here, catalogue=Evaluable()))
-    assert isinstance(prepared, Prepared)
-    assert prepared.prompts == seen[0].prompts == {"grader": "Be kind."}
+def arena_cell(folder: Path, wording: str, monkeypatch: pytest.MonkeyPatch) -> StageContext:
+    """Return a cell of a plan with its own wording, whose model and data are there."""
+    (folder / "judge.txt").write_text(wording, "utf-8")
+    run_folder = graded_run(folder, prompts={"arenahardwriting": "judge.txt"})
+    model = type("Files", (), {"path": folder, "revision": "r"})
+    monkeypatch.setattr(prepare_stage, "ensure_model", lambda spec: model)
+    monkeypatch.setattr(prepare_stage, "ensure_data", lambda spec: arena_data(folder))
+    monkeypatch.setattr(prepare_stage, "samples_of", lambda task, data: task.samples(data))
+    return context(run_folder, "arenahardwriting--tiny-qwen3--base")
+
+
+def test_a_cell_is_prepared_with_the_plans_wording_and_asks_in_it(tmp_path, monkeypatch):
+    here = arena_cell(tmp_path, JUDGE, monkeypatch)
+    prepared = prepare_stage.prepare(here)
+    assert prepared.prompts == {"grader": JUDGE}
+    task = here.catalogue.task("arenahardwriting")
+    (sample,) = task.samples(prepare_stage.data_dir_of(prepared))
+    first, _ = task.checks(sample, Completion(text="mine"))
+    labels = JUDGE.split(": ")[1]
+    assert first.messages == ({"role": "user", "content": f"Q Write. A theirs B mine: {labels}"},)
+
+
+def test_a_wording_that_the_task_cannot_use_stops_the_cell_before_the_agent_starts(
+    tmp_path, monkeypatch
+):
+    here = arena_cell(tmp_path, "Who is better?", monkeypatch)
+    with pytest.raises(DataError, match=r"judge prompt that the plan names holds \{question\} 0 t"):
+        prepare_stage.prepare(here)
