@@ -279,6 +279,13 @@ def test_the_estimate_follows_limit_seeds_price_and_budget(plan_file: PlanFile) 
     changes = {**GRADED, "protocol": protocol, "agents": agents, "baselines": "published"}
     path = plan_file({**changes, "budgets": {"grader_usd": 1.5}})
     assert f"  {SENTENCE}" in describe_plan(read(path), load_catalogue())
+    poor = estimate_of(
+        read(plan_file({**changes, "budgets": {"grader_usd": 1}})), load_catalogue()
+    ).grader
+    assert poor is not None
+    assert poor.sentence.endswith(
+        "at most 1.00 USD and what is then under way, likely too little for all"
+    )
     unpriced = read(plan_file({**changes, "grader": {"model": "m"}}))
     estimate = estimate_of(unpriced, load_catalogue()).grader
     assert estimate is not None
