@@ -151,7 +151,9 @@ def test_no_endpoint_at_all_is_said_with_its_address(asking):
     with ScriptedGrader(in_turn(FINE)) as server:
         pass
     (error,) = asking.ask(server)
-    assert str(error).startswith(f"the grader gpt-5-mini at {asking.facts['endpoint']} cannot be ")
+    assert str(error).startswith(
+        f"the grader gpt-5-mini at {asking.facts['endpoint']} cannot be reached: Cannot connect to "
+    )
     assert asking.facts["now"]["retries"] == 7
 
 
