@@ -129,6 +129,10 @@ def test_model_and_wording_are_part_of_the_condition_and_nothing_else_of_the_gra
             {"grader": {"base_url": "http://h:port/v1", "api_key_env": None}},
             '$.grader.base_url: found "http://h:port/v1"; expected an address',
         ),
+        *(
+            ({"grader": {"base_url": address, "api_key_env": None}}, "; expected an address such")
+            for address in ("https://h /v1", "https://h\u00f6/v1", "https://h/v1\n")
+        ),
         (
             {"grader": {"base_url": "https://user:pass@h/v1", "api_key_env": None}},
             "$.grader.base_url: found a user or password in the address of h; expected an address "
