@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ptb_core.errors import Fault, InputFileError, UsageError
-from ptb_core.evaluation.wordings import grading_wordings, takes_wording
+from ptb_core.evaluation.exchange import GRADER_PROMPT
 from ptb_core.grading.endpoint import key_obstacle
 from ptb_core.grading.grader import GraderPlace, OpenAiGrader
 from ptb_core.grading.terms import GraderTerms, terms_in_force
 from ptb_core.plan.grader import GraderReader
 from ptb_core.specs import JsonValue, TaskSpec
 from ptb_core.stages.context import Prepared, StageContext
-from ptb_core.stages.prepare import data_dir_of
 
 
 def grader_of(context: StageContext) -> OpenAiGrader | None:
@@ -33,8 +32,8 @@ def grader_of(context: StageContext) -> OpenAiGrader | None:
     place = GraderPlace(
         replies=context.folder.graded, ledger=context.run_folder.grading, scope=context.cell.id
     )
-    data = data_dir_of(context.result("prepare", Prepared))
-    return OpenAiGrader(terms, place, prompts=grading_wordings(data))
+    prompts = context.result("prepare", Prepared).prompts
+    return OpenAiGrader(terms, place, prompts=_grading_only(prompts))
 
 
 def open_grader(
@@ -46,11 +45,10 @@ def open_grader(
         terms: Which grader, and what it may cost.
         folder: Where replies (``graded/``) and costs (``grading/``) are kept.
         scope: What is spent on, in words, such as a task's name.
-        prompts: What the questions are made from
-            (:func:`~ptb_core.evaluation.wordings.grading_wordings`).
+        prompts: Wordings of the task by name.
     """
     place = GraderPlace(replies=folder / "graded", ledger=folder / "grading", scope=scope)
-    return OpenAiGrader(terms, place, prompts=prompts)
+    return OpenAiGrader(terms, place, prompts=_grading_only(prompts or {}))
 
 
 def terms_for(
@@ -77,7 +75,7 @@ def terms_for(
         found.append(Fault(path=path, found=what, expected=expected))
 
     reader = GraderReader(data, folder, fault)
-    spec = reader.grader((task.name,) if takes_wording(task) else ())
+    spec = reader.grader((task.name,))
     price = reader.price(spec)
     if found:
         raise InputFileError(source, tuple(found))
@@ -86,3 +84,7 @@ def terms_for(
         raise UsageError(f"{obstacle}; nothing was started")
     budget_usd = data.get("budgets", {}).get("grader_usd")
     return GraderTerms(grader=spec, price=price, budget_usd=budget_usd)
+
+
+def _grading_only(prompts: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in prompts.items() if name == GRADER_PROMPT}

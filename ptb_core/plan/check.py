@@ -134,11 +134,13 @@ class Checker:
         self.agent_ids[agent.name] = short_hash(identity)
         return msgspec.convert({**data, "settings": checked.values}, AgentSpec)
 
-    def graded(self, tasks: Sequence[str]) -> tuple[TaskSpec, ...]:
+    def graded(self, tasks: Sequence[str]) -> tuple[str, ...]:
         """Return those of some tasks that need a grader; what cannot be loaded needs none."""
-        specs = (self._spec("task", name) for name in dict.fromkeys(tasks))
+        specs = {name: self._spec("task", name) for name in tasks}
         return tuple(
-            spec for spec in specs if isinstance(spec, TaskSpec) and "grader" in spec.needs
+            name
+            for name, spec in specs.items()
+            if isinstance(spec, TaskSpec) and "grader" in spec.needs
         )
 
     def sandbox(

@@ -45,7 +45,9 @@ class GraderEstimate:
         price = "price not known" if self.usd is None else f"about {self.usd:,.2f} USD"
         limit = "no limit set (budgets.grader_usd)"
         if self.limit_usd is not None:
+            scarce = self.usd is not None and self.limit_usd < self.usd
             limit = f"at most {self.limit_usd:,.2f} USD and what is then under way"
+            limit += ", likely too little for all" if scarce else ""
         unknown = f", not counting {', '.join(self.unknown_tasks)}" if self.unknown_tasks else ""
         return f"grader {self.model}: about {self.questions:,} questions{unknown}; {price}; {limit}"
 

@@ -36,18 +36,18 @@ class GraderReader:
     def __init__(self, data: Mapping[str, JsonValue], folder: Path, fault: FaultOf) -> None:
         self._data, self._folder, self._fault = data, folder, fault
 
-    def grader(self, free_tasks: Sequence[str]) -> GraderSpec:
+    def grader(self, graded_tasks: Sequence[str]) -> GraderSpec:
         """Return the grader, the default one where the plan names none.
 
         Args:
-            free_tasks: Those of the plan's graded tasks that take a wording from it.
+            graded_tasks: Those of the plan's tasks that need one.
         """
         given = self._data.get("grader", {})
         facts = {key: value for key, value in given.items() if key != "prompts"}
         spec = msgspec.convert(facts, GraderSpec)
         self._check_address(given, spec)
         self._check_variable(spec.api_key_env)
-        prompts = self._prompts(given.get("prompts", {}), free_tasks)
+        prompts = self._prompts(given.get("prompts", {}), graded_tasks)
         return replace(spec, prompts=prompts)
 
     def price(self, spec: GraderSpec) -> TokenPrice | None:
@@ -104,17 +104,18 @@ class GraderReader:
                 "itself stands in no plan",
             )
 
-    def _prompts(self, given: Mapping[str, JsonValue], free_tasks: Sequence[str]) -> dict[str, str]:
+    def _prompts(
+        self, given: Mapping[str, JsonValue], graded_tasks: Sequence[str]
+    ) -> dict[str, str]:
         prompts: dict[str, str] = {}
         for name, file in given.items():
             path = path_of(("grader", "prompts", name))
-            if name not in free_tasks:
-                known = ", ".join(free_tasks) or "none of them"
+            if name not in graded_tasks:
+                known = ", ".join(graded_tasks) or "none of them"
                 self._fault(
                     path,
-                    "a wording for a task that the plan lacks, or whose own is fixed",
-                    "one of the plan's graded tasks whose wording is free: "
-                    f"{known}{did_you_mean(name, free_tasks)}",
+                    "a wording for a task that the plan lacks or that needs no grader",
+                    f"one of the plan's graded tasks: {known}{did_you_mean(name, graded_tasks)}",
                 )
                 continue
             text = self._wording(file, path)

@@ -14,7 +14,6 @@ from ptb_core.canonical import short_hash
 from ptb_core.data import data_dir
 from ptb_core.errors import Fault, InputFileError, UsageError
 from ptb_core.evaluation.protocol import PROTOCOLS
-from ptb_core.evaluation.wordings import takes_wording
 from ptb_core.grading.endpoint import key_obstacle
 from ptb_core.json_paths import shown
 from ptb_core.plan.check import Checker
@@ -249,7 +248,7 @@ class _Reader:
         """Return grader and price; a grader that no task needs is checked and left out."""
         graded = self._checker.graded(tasks)
         reader = GraderReader(self._data, self._folder, self._checker.fault)
-        spec = reader.grader([task.name for task in graded if takes_wording(task)])
+        spec = reader.grader(graded)
         if not graded:
             return None, None
         obstacle = key_obstacle(spec)

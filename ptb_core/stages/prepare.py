@@ -8,8 +8,8 @@ from ptb_core.cache import cache_root
 from ptb_core.data import data_dir
 from ptb_core.evaluation.exchange import DataDir
 from ptb_core.evaluation.samples import samples_of
-from ptb_core.evaluation.wordings import with_plans_wording
 from ptb_core.fetch import ensure_data, ensure_model
+from ptb_core.specs import GraderSpec
 from ptb_core.stages.context import Prepared, StageContext
 
 
@@ -31,6 +31,12 @@ def prepare(context: StageContext) -> Prepared:
         prompts=data.prompts,
         revisions=data.revisions,
     )
+
+
+def with_plans_wording(data: DataDir, grader: GraderSpec | None, task: str) -> DataDir:
+    """Return a task's data with the wording that the plan gives its grader, if it gives one."""
+    text = grader.prompts.get(task) if grader is not None else None
+    return data if text is None else data.with_grader_prompt(text)
 
 
 def data_dir_of(prepared: Prepared) -> DataDir:

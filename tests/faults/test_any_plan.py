@@ -42,9 +42,9 @@ FULL: dict[str, Any] = {
 }
 GRADED: dict[str, Any] = {
     **FULL,
-    "tasks": ["errands", "arenahardwriting"],
-    "grader": {**FULL["grader"], "timeout_s": 9, "prompts": {"arenahardwriting": "plan.json"}},
-    "weights": {"errands": 1, "arenahardwriting": 1},
+    "tasks": ["errands", "healthbench"],
+    "grader": {**FULL["grader"], "timeout_s": 9, "prompts": {"healthbench": "plan.json"}},
+    "weights": {"errands": 1, "healthbench": 1},
 }
 PLANS = st.one_of(
     broken_files(FULL),

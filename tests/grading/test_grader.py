@@ -151,7 +151,9 @@ def test_no_endpoint_at_all_is_said_with_its_address(asking):
     with ScriptedGrader(in_turn(FINE)) as server:
         pass
     (error,) = asking.ask(server)
-    assert str(error).startswith(f"the grader gpt-5-mini at {asking.facts['endpoint']} cannot be ")
+    assert str(error).startswith(
+        f"the grader gpt-5-mini at {asking.facts['endpoint']} cannot be reached: Cannot connect to "
+    )
     assert asking.facts["now"]["retries"] == 7
 
 
@@ -384,9 +386,13 @@ def test_a_half_answer_that_echoes_the_key_does_not_bring_it_out(asking):
     assert 'completions: ["Bearer [key]"]' in str(error)
 
 
-def test_a_stand_in_for_a_key_is_an_ordinary_word_in_replies(asking, monkeypatch):
-    monkeypatch.setenv("PTB_TEST_KEY", "EMPTY")
-    assert outcome(asking, saying("EMPTY words"))[0] == GraderResult(text="EMPTY words")
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("EMPTY", "EMPTY words"), ("x" * 15, "x" * 15 + " words"), ("x" * 16, "[key] words")],
+)
+def test_a_stand_in_for_a_key_is_an_ordinary_word_in_replies(asking, monkeypatch, key, text):
+    monkeypatch.setenv("PTB_TEST_KEY", key)
+    assert outcome(asking, saying(f"{key} words"))[0] == GraderResult(text=text)
 
 
 @pytest.mark.parametrize(

@@ -50,10 +50,16 @@ def test_writers_see_what_others_booked_and_each_cell_its_own_sum(tmp_path):
     assert (one.spent_usd(), other.spent_usd()) == (0.5, 0.25)
     time[0] = REFRESH_S
     assert (one.spent_usd(), other.spent_usd()) == (0.75, 0.75)
+    other.book(TokenUse(), 4.0)
+    assert one.spent_usd() == 0.75
+    time[0] = 1.5 * REFRESH_S
+    assert one.spent_usd() == 0.75
+    time[0] = 2 * REFRESH_S
+    assert one.spent_usd() == 4.75
     one.close()
     other.close()
     third = Ledger(tmp_path, "a", lambda: time[0])
-    assert third.spent_usd() == 0.75
+    assert third.spent_usd() == 4.75
     assert third.of_scope() == one.own
 
 

@@ -17,15 +17,16 @@ from ptb_core.cli.main import main
 from ptb_core.errors import DataError, InputFileError, RecordError, UsageError
 from ptb_core.evaluation.checks import GraderResult
 from ptb_core.evaluation.exchange import Completion, DataDir
-from ptb_core.evaluation.wordings import grading_wordings, takes_wording, with_plans_wording
 from ptb_core.grading.grader import OpenAiGrader
 from ptb_core.grading.opening import grader_of, open_grader, terms_for
 from ptb_core.grading.prices import known_price
 from ptb_core.grading.terms import GraderTerms, set_terms, terms_in_force, terms_of
 from ptb_core.plan.model import Budgets
 from ptb_core.run_folder import RunFolder
-from ptb_core.specs import DataFile, FileSource, GraderSpec, TokenPrice
+from ptb_core.specs import GraderSpec, TokenPrice
+from ptb_core.stages import prepare as prepare_stage
 from ptb_core.stages.context import StageContext
+from ptb_core.stages.prepare import with_plans_wording
 from ptb_core.testing import task_spec
 from ptb_core.testing.grader import ScriptedGrader, in_turn, saying
 
@@ -90,10 +91,7 @@ def test_a_cells_grader_keeps_replies_in_the_cell_and_books_costs_for_the_run(tm
     (booked,) = folder.grading.glob("*.jsonl")
     assert f'"scope":"{CELL}"'.encode() in booked.read_bytes()
     assert grader is not None
-    assert grader.facts()["prompts"] == {
-        "grader": hashlib.sha256(b"Be fair.").hexdigest(),
-        "shots": hashlib.sha256(b"x").hexdigest(),
-    }
+    assert grader.facts()["prompts"] == {"grader": hashlib.sha256(b"Be fair.").hexdigest()}
     assert grader.facts()["scope"]["usd"] == 0
 
 
@@ -112,8 +110,7 @@ def test_a_grader_of_a_folder_of_ones_own_keeps_everything_there(tmp_path):
 
 
 def test_the_terms_of_an_evaluation_without_a_plan_are_checked_like_a_plans(tmp_path, monkeypatch):
-    judge_prompt = DataFile(name="judge-prompt", source=FileSource(packaged="judge.txt"))
-    task = task_spec(name="essays", needs=("grader",), data=(judge_prompt,))
+    task = task_spec(name="essays", needs=("grader",))
     (tmp_path / "judge.txt").write_text("Be kind.", "utf-8")
     given = {
         "grader": {"api_key_env": None, "prompts": {"essays": "judge.txt"}},
@@ -190,70 +187,17 @@ def test_a_budget_can_be_raised_for_a_run_folder_that_exists(tmp_path, monkeypat
 
 
 def test_the_plans_wording_takes_the_place_of_the_tasks_own():
-    data = DataDir(files={}, prompts={"shots": "x"}, revisions={"judge-prompt": "own"})
+    data = DataDir(files={}, prompts={"grader": "own", "shots": "x"}, revisions={"shots": "v1"})
     spec = GraderSpec(prompts={"essays": "plan's"})
     worded = with_plans_wording(data, spec, "essays")
-    assert worded.prompts == {"judge-prompt": "plan's", "shots": "x"}
+    assert worded.prompts == {"grader": "plan's", "shots": "x"}
     sha256 = hashlib.sha256(b"plan's").hexdigest()
-    assert worded.revisions == {"judge-prompt": f"the plan's, sha256 {sha256[:12]}"}
+    assert worded.revisions == {"shots": "v1", "grader": f"the plan's, sha256 {sha256[:12]}"}
     assert with_plans_wording(data, spec, "other") is data
     assert with_plans_wording(data, None, "essays") is data
 
 
-def test_the_wordings_of_a_grading_are_its_prompts_and_the_judge_prompt_in_force(tmp_path):
-    (tmp_path / "judge.txt").write_text("own", "utf-8")
-    data = DataDir(files={"judge-prompt": tmp_path / "judge.txt"}, prompts={"shots": "x"})
-    assert grading_wordings(data) == {"shots": "x", "judge-prompt": "own"}
-    worded = with_plans_wording(data, GraderSpec(prompts={"t": "new"}), "t")
-    assert grading_wordings(worded) == {"shots": "x", "judge-prompt": "new"}
-    assert grading_wordings(DataDir(files={}, prompts={"grader": "g"})) == {"grader": "g"}
-
-
-def test_only_a_graded_task_that_ships_its_wording_takes_another():
-    specs = {name: load_catalogue().task_spec(name) for name in ("arenahardwriting", "healthbench")}
-    assert {name: takes_wording(spec) for name, spec in specs.items()} == {
-        "arenahardwriting": True,
-        "healthbench": False,
-    }
-    assert not takes_wording(replace(specs["arenahardwriting"], needs=()))
-
-
 JUDGE = "Q {question} A {answer_a} B {answer_b}: [[A>>B]] [[A>B]] [[A=B]] [[B>A]] [[B>>A]]"
-
-
-def test_a_cell_is_prepared_with_the_plans_wording_and_asks_in_it(tmp_path, monkeypatch):
-    from ptb_core.stages import prepare as stage
-
-    (tmp_path / "judge.txt").write_text(JUDGE, "utf-8")
-    folder = graded_run(tmp_path, prompts={"arenahardwriting": "judge.txt"})
-    here = context(folder, "arenahardwriting--tiny-qwen3--base")
-    data = arena_data(tmp_path)
-    task = here.catalogue.task("arenahardwriting")
-    model = type("Files", (), {"path": tmp_path, "revision": "r"})
-    monkeypatch.setattr(stage, "ensure_model", lambda spec: model)
-    monkeypatch.setattr(stage, "ensure_data", lambda spec: data)
-    monkeypatch.setattr(stage, "samples_of", lambda task, data: task.samples(data))
-    prepared = stage.prepare(here)
-    assert prepared.prompts == {"judge-prompt": JUDGE}
-    (sample,) = task.samples(stage.data_dir_of(prepared))
-    first, _ = task.checks(sample, Completion(text="mine"))
-    assert first.messages == (
-        {"role": "user", "content": f"Q Write. A theirs B mine: {JUDGE.split(': ')[1]}"},
-    )
-
-
-def test_a_wording_that_the_task_cannot_use_stops_the_cell_before_the_agent_starts(
-    tmp_path, monkeypatch
-):
-    from ptb_core.stages import prepare as stage
-
-    (tmp_path / "judge.txt").write_text("Who is better?", "utf-8")
-    folder = graded_run(tmp_path, prompts={"arenahardwriting": "judge.txt"})
-    model = type("Files", (), {"path": tmp_path, "revision": "r"})
-    monkeypatch.setattr(stage, "ensure_model", lambda spec: model)
-    monkeypatch.setattr(stage, "ensure_data", lambda spec: arena_data(tmp_path))
-    with pytest.raises(DataError, match=r"judge prompt that the plan names holds \{question\} 0 t"):
-        stage.prepare(context(folder, "arenahardwriting--tiny-qwen3--base"))
 
 
 def arena_data(folder: Path) -> DataDir:
@@ -263,6 +207,36 @@ def arena_data(folder: Path) -> DataDir:
     rows = {"test": question, "baseline": {"uid": "u", "messages": messages}}
     for name, row in rows.items():
         (folder / f"{name}.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
-    (folder / "own.txt").write_text(JUDGE, "utf-8")
+    (folder / "own.txt").write_text(JUDGE.replace("Q ", "Question: "), "utf-8")
     files = {name: folder / f"{name}.jsonl" for name in rows}
     return DataDir(files={**files, "judge-prompt": folder / "own.txt"})
+
+
+def arena_cell(folder: Path, wording: str, monkeypatch: pytest.MonkeyPatch) -> StageContext:
+    """Return a cell of a plan with its own wording, whose model and data are there."""
+    (folder / "judge.txt").write_text(wording, "utf-8")
+    run_folder = graded_run(folder, prompts={"arenahardwriting": "judge.txt"})
+    model = type("Files", (), {"path": folder, "revision": "r"})
+    monkeypatch.setattr(prepare_stage, "ensure_model", lambda spec: model)
+    monkeypatch.setattr(prepare_stage, "ensure_data", lambda spec: arena_data(folder))
+    monkeypatch.setattr(prepare_stage, "samples_of", lambda task, data: task.samples(data))
+    return context(run_folder, "arenahardwriting--tiny-qwen3--base")
+
+
+def test_a_cell_is_prepared_with_the_plans_wording_and_asks_in_it(tmp_path, monkeypatch):
+    here = arena_cell(tmp_path, JUDGE, monkeypatch)
+    prepared = prepare_stage.prepare(here)
+    assert prepared.prompts == {"grader": JUDGE}
+    task = here.catalogue.task("arenahardwriting")
+    (sample,) = task.samples(prepare_stage.data_dir_of(prepared))
+    first, _ = task.checks(sample, Completion(text="mine"))
+    labels = JUDGE.split(": ")[1]
+    assert first.messages == ({"role": "user", "content": f"Q Write. A theirs B mine: {labels}"},)
+
+
+def test_a_wording_that_the_task_cannot_use_stops_the_cell_before_the_agent_starts(
+    tmp_path, monkeypatch
+):
+    here = arena_cell(tmp_path, "Who is better?", monkeypatch)
+    with pytest.raises(DataError, match=r"judge prompt that the plan names holds \{question\} 0 t"):
+        prepare_stage.prepare(here)

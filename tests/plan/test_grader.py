@@ -20,7 +20,7 @@ from ptb_core.specs import GraderSpec, TokenPrice
 
 from .conftest import PlanFile
 
-GRADED = {"tasks": ["healthbench", "arenahardwriting"]}
+GRADED = {"tasks": ["healthbench"]}
 KEYLESS = {"base_url": "http://localhost:8000/v1", "api_key_env": None}
 
 
@@ -71,12 +71,12 @@ def test_a_plan_without_graded_tasks_has_no_grader_and_its_old_ids(plan_file: Pl
 
 
 def test_a_wording_is_read_with_the_plan_and_kept_as_it_stood(plan_file: PlanFile) -> None:
-    path = plan_file({**GRADED, "grader": {"prompts": {"arenahardwriting": "judge.txt"}}})
+    path = plan_file({**GRADED, "grader": {"prompts": {"healthbench": "judge.txt"}}})
     (path.parent / "judge.txt").write_text("Be fair.\n", "utf-8")
     plan = read(path)
     (path.parent / "judge.txt").write_text("Be kind.\n", "utf-8")
     assert plan.grader is not None
-    assert plan.grader.prompts == {"arenahardwriting": "Be fair.\n"}
+    assert plan.grader.prompts == {"healthbench": "Be fair.\n"}
 
 
 # Identity -------------------------------------------------------------------------------------
@@ -99,9 +99,9 @@ def test_model_and_wording_are_part_of_the_condition_and_nothing_else_of_the_gra
     ]
     for one in same:
         assert (one.condition_id, plan_id(one)) == (base.condition_id, plan_id(base))
-    worded = plan(prompts={"arenahardwriting": "a"})
-    assert worded.condition_id == plan(prompts={"arenahardwriting": "copy"}).condition_id
-    others = [base, plan(model="m"), worded, plan(prompts={"arenahardwriting": "b"})]
+    worded = plan(prompts={"healthbench": "a"})
+    assert worded.condition_id == plan(prompts={"healthbench": "copy"}).condition_id
+    others = [base, plan(model="m"), worded, plan(prompts={"healthbench": "b"})]
     assert len({one.condition_id for one in others}) == 4
     assert len({plan_id(one) for one in others}) == 4
 
@@ -128,6 +128,10 @@ def test_model_and_wording_are_part_of_the_condition_and_nothing_else_of_the_gra
         (
             {"grader": {"base_url": "http://h:port/v1", "api_key_env": None}},
             '$.grader.base_url: found "http://h:port/v1"; expected an address',
+        ),
+        *(
+            ({"grader": {"base_url": address, "api_key_env": None}}, "; expected an address such")
+            for address in ("https://h /v1", "https://h\u00f6/v1", "https://h/v1\n")
         ),
         (
             {"grader": {"base_url": "https://user:pass@h/v1", "api_key_env": None}},
@@ -156,31 +160,23 @@ def test_model_and_wording_are_part_of_the_condition_and_nothing_else_of_the_gra
             "key itself stands in no plan",
         ),
         (
-            {"grader": {"prompts": {"arenahardwritin": "judge.txt"}}},
-            "$.grader.prompts.arenahardwritin: found a wording for a task that the plan lacks, or "
-            "whose own is fixed; expected one of the plan's graded tasks whose wording is free: "
-            "arenahardwriting (did you mean 'arenahardwriting'?)",
+            {"grader": {"prompts": {"helthbench": "judge.txt"}}},
+            "$.grader.prompts.helthbench: found a wording for a task that the plan lacks or that "
+            "needs no grader; expected one of the plan's graded tasks: healthbench (did you mean "
+            "'healthbench'?)",
         ),
         (
-            {"grader": {"prompts": {"healthbench": "judge.txt"}}},
-            "$.grader.prompts.healthbench: found a wording for a task that the plan lacks, or "
-            "whose own is fixed; expected one of the plan's graded tasks whose wording is free: ",
-        ),
-        (
-            {"grader": {"prompts": {"arenahardwriting": "none.txt"}}},
+            {"grader": {"prompts": {"healthbench": "none.txt"}}},
             "none.txt, which cannot be read (No such file or directory); expected a text file in "
             "UTF-8, relative to the plan's folder",
         ),
-        ({"grader": {"prompts": {"arenahardwriting": "empty.txt"}}}, "empty.txt, which is empty; "),
+        ({"grader": {"prompts": {"healthbench": "empty.txt"}}}, "empty.txt, which is empty; "),
+        ({"grader": {"prompts": {"healthbench": "latin.txt"}}}, "latin.txt, which is no UTF-8; "),
         (
-            {"grader": {"prompts": {"arenahardwriting": "latin.txt"}}},
-            "latin.txt, which is no UTF-8; ",
-        ),
-        (
-            {"grader": {"prompts": {"arenahardwriting": "big.txt"}}},
+            {"grader": {"prompts": {"healthbench": "big.txt"}}},
             "big.txt, which is larger than 1 MiB; ",
         ),
-        ({"grader": {"prompts": {"arenahardwriting": "a\0b"}}}, '"a\\u0000b", which is no file; '),
+        ({"grader": {"prompts": {"healthbench": "a\0b"}}}, '"a\\u0000b", which is no file; '),
         (
             {"grader": {"model": "m"}, "budgets": {"grader_usd": 5}},
             '$.budgets.grader_usd: found a budget for "m" at api.openai.com, whose price is not '
@@ -284,14 +280,16 @@ def test_the_estimate_counts_questions_and_money_of_every_cell(plan_file: PlanFi
 def test_the_estimate_follows_limit_seeds_price_and_budget(plan_file: PlanFile) -> None:
     protocol = {"base": "strict", "limit": 49, "seeds": [1, 2], "sampling": {"temperature": 1}}
     agents = [{"name": "null", "scaffold": "null"}]
-    changes = {
-        "tasks": ["healthbench"],
-        "protocol": protocol,
-        "agents": agents,
-        "baselines": "published",
-    }
+    changes = {**GRADED, "protocol": protocol, "agents": agents, "baselines": "published"}
     path = plan_file({**changes, "budgets": {"grader_usd": 1.5}})
     assert f"  {SENTENCE}" in describe_plan(read(path), load_catalogue())
+    poor = estimate_of(
+        read(plan_file({**changes, "budgets": {"grader_usd": 1}})), load_catalogue()
+    ).grader
+    assert poor is not None
+    assert poor.sentence.endswith(
+        "at most 1.00 USD and what is then under way, likely too little for all"
+    )
     unpriced = read(plan_file({**changes, "grader": {"model": "m"}}))
     estimate = estimate_of(unpriced, load_catalogue()).grader
     assert estimate is not None
@@ -316,8 +314,7 @@ def test_a_task_that_does_not_say_what_its_grading_takes_is_named(plan_file: Pla
         def task_spec(self, name: str) -> Any:
             return replace(catalogue.task_spec(name), grading=None)
 
-    plan = read(plan_file({"tasks": ["healthbench"]}))
-    estimate = estimate_of(plan, Forgetful()).grader  # type: ignore[arg-type]
+    estimate = estimate_of(read(plan_file(GRADED)), Forgetful()).grader  # type: ignore[arg-type]
     assert estimate is not None
     assert estimate.questions == 0
     assert "about 0 questions, not counting healthbench; about 0.00 USD" in estimate.sentence

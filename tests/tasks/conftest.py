@@ -151,4 +151,4 @@ def healthbench() -> HealthBench:
 @pytest.fixture
 def health_data(tmp_path: Path) -> DataDir:
     files = {"test": write_rows(tmp_path / "test.jsonl", HEALTH_ROWS)}
-    return DataDir(files=files, prompts={"wording": GRADER_TEMPLATE})
+    return DataDir(files=files, prompts={"grader": GRADER_TEMPLATE})

@@ -69,7 +69,7 @@ def test_the_model_gets_the_question_and_nothing_else(
 def test_two_games_are_asked_for_with_the_places_exchanged(
     arena: ArenaHardWriting, arena_data: DataDir
 ) -> None:
-    data = replace(arena_data, prompts={"judge-prompt": WORDING})
+    data = replace(arena_data, prompts={"grader": WORDING})
     sample = arena.samples(data)[0]
     first, second = arena.checks(sample, Completion(text=" <think>a</think>Mine {fence} \\1 "))
     labels = "[[A>>B]] [[A>B]] [[A=B]] [[B>A]] [[B>>A]]"
@@ -380,7 +380,7 @@ HEADINGS = (
 def test_a_wording_that_cannot_work_is_refused(
     arena: ArenaHardWriting, arena_data: DataDir, old: str, new: str, problem: str
 ) -> None:
-    data = replace(arena_data, prompts={"judge-prompt": WORDING.replace(old, new)})
+    data = replace(arena_data, prompts={"grader": WORDING.replace(old, new)})
     with pytest.raises(DataError) as caught:
         arena.samples(data)
     expected = f"arenahardwriting: the judge prompt that the plan names {problem}"
@@ -395,7 +395,7 @@ def test_blank_lines_around_a_wording_and_its_sections_say_nothing(
     files = {**arena_data.files, "judge-prompt": path}
     (sample, *_) = arena.samples(replace(arena_data, files=files))
     assert sample.metadata["judge_prompt"] == {"system": "Judge.", "user": WORDING}
-    prompts = {"judge-prompt": f"\n{WORDING}\n"}
+    prompts = {"grader": f"\n{WORDING}\n"}
     (sample, *_) = arena.samples(replace(arena_data, prompts=prompts))
     assert sample.metadata["judge_prompt"] == {"user": WORDING}
 

@@ -401,7 +401,7 @@ def test_a_wording_without_its_placeholders_is_refused(
     healthbench: HealthBench, health_data: DataDir, placeholder: str
 ) -> None:
     for text in (GRADER_TEMPLATE.replace(placeholder, ""), GRADER_TEMPLATE + placeholder):
-        data = DataDir(files=health_data.files, prompts={"wording": text})
+        data = DataDir(files=health_data.files, prompts={"grader": text})
         with pytest.raises(DataError) as caught:
             healthbench.samples(data)
         assert str(caught.value) == (

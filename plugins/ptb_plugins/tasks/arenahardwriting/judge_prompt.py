@@ -20,11 +20,11 @@ import hashlib
 import re
 from collections.abc import Mapping
 
-from ptb_core.api import DataDir, DataError, JsonValue
+from ptb_core.api import GRADER_PROMPT, DataDir, DataError, JsonValue
 from ptb_plugins.tasks.arenahardwriting.verdicts import LABELS
 
-NAME = "judge-prompt"
-"""Of the shipped data file, and of the prompt with which a plan replaces it."""
+SHIPPED = "judge-prompt"
+"""Name of the data file that holds the shipped wording."""
 
 _ONCE = ("{question}", "{answer_a}", "{answer_b}")
 _PLACEHOLDER = re.compile(r"\{(question|answer_a|answer_b|fence)\}")
@@ -62,9 +62,9 @@ def judge_wording(data: DataDir) -> dict[str, JsonValue]:
 
 
 def _text(data: DataDir) -> tuple[str, str]:
-    if NAME in data.prompts:
-        return data.prompts[NAME].strip(), "the judge prompt that the plan names"
-    path = data.file(NAME)
+    if GRADER_PROMPT in data.prompts:
+        return data.prompts[GRADER_PROMPT].strip(), "the judge prompt that the plan names"
+    path = data.file(SHIPPED)
     try:
         return path.read_text("utf-8").strip(), f"the judge prompt {path}"
     except (OSError, ValueError) as error:
