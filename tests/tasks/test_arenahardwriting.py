@@ -371,7 +371,7 @@ HEADINGS = (
     [
         ("{question}", "", "holds {question} 0 times, expected exactly once"),
         ("{answer_b}", "{answer_b} {answer_b}", "holds {answer_b} 2 times, expected exactly once"),
-        ("[[A=B]]", "[[A==B]]", "must offer every verdict; it lacks [[A=B]]"),
+        ("[[A=B]] [[B>A]]", "[[A==B]]", "must offer every verdict; it lacks [[A=B]], [[B>A]]"),
         ("{answer_a}", "\n[user]\n{answer_a}", HEADINGS),
         ("{question}", "[user]\n{question}\n[system]\n", HEADINGS),
         ("{braces}", "\n[system]", HEADINGS),
@@ -405,13 +405,17 @@ def test_a_shipped_wording_that_is_damaged_is_named(
 ) -> None:
     path = tmp_path / "judge.txt"
     data = replace(arena_data, files={**arena_data.files, "judge-prompt": path})
-    with pytest.raises(DataError, match=r"the judge prompt .*judge\.txt cannot be read .*install"):
+    with pytest.raises(
+        DataError, match=r"^arenahardwriting: the judge prompt .*judge\.txt cannot be read \("
+    ):
         arena.samples(data)
     path.write_bytes(b"\xff")
-    with pytest.raises(DataError, match=r"judge\.txt cannot be read .*posttrainbench again"):
+    with pytest.raises(
+        DataError, match=r"judge\.txt cannot be read \(.*\); install posttrainbench again$"
+    ):
         arena.samples(data)
     path.write_text("[system]\n[user]\n{question}{answer_a}{answer_b}")
-    with pytest.raises(DataError, match=r"the judge prompt .*judge\.txt must offer every verdict"):
+    with pytest.raises(DataError, match=r"the judge prompt /.*judge\.txt must offer every verdict"):
         arena.samples(data)
 
 

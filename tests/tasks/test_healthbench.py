@@ -141,6 +141,8 @@ def test_nobody_is_asked_about_a_completion_without_text(
         (f"```json{NO}```", False),
         (f"{YES}\n```", True),
         (f"```json\n{YES}", True),
+        (f"```json\u00a0{YES}\u2003\n```", True),
+        (f"```json{YES}```\n```", None),
         (f"```\n{YES}\n```", None),
         (f"Here: {YES}", None),
         (f"```json\n```json\n{YES}\n```\n```", None),
