@@ -316,6 +316,20 @@ def test_questions_and_the_opponents_answers_are_searched_for(
     assert not any(item.allowed for item in arena.contamination_items(arena_data))
 
 
+def test_an_opponent_that_wrote_nothing_is_not_searched_for(
+    arena: ArenaHardWriting, arena_data: DataDir, tmp_path: Path
+) -> None:
+    silent = {"uid": "one", "messages": [{"role": "assistant", "content": {"answer": " \n"}}]}
+    write_rows(tmp_path / "baseline.jsonl", [silent, *OPPONENTS[:1]])
+    items = [(item.id, item.text) for item in arena.contamination_items(arena_data)]
+    assert items == [
+        ("one", "A poem about {answer_a}."),
+        ("two", "A sonnet."),
+        ("three", "A limerick."),
+        ("three", "Opponent's three"),
+    ]
+
+
 def test_a_question_without_opponent_is_refused(
     arena: ArenaHardWriting, arena_data: DataDir, tmp_path: Path
 ) -> None:
