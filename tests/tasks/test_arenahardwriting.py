@@ -334,8 +334,12 @@ def test_a_question_without_opponent_is_refused(
     arena: ArenaHardWriting, arena_data: DataDir, tmp_path: Path
 ) -> None:
     write_rows(tmp_path / "baseline.jsonl", OPPONENTS[1:])
-    with pytest.raises(DataError, match=r"baseline\.jsonl has no answer to question 'three' of"):
+    with pytest.raises(DataError) as caught:
         arena.samples(arena_data)
+    assert str(caught.value) == (
+        f"arenahardwriting: {arena_data.file('baseline')} has no answer to question 'three' of "
+        f"{arena_data.file('test')}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -344,18 +348,19 @@ def test_a_question_without_opponent_is_refused(
         {"uid": "four"},
         {"uid": "four", "prompt": " "},
         {"uid": "one", "prompt": "Twice."},
-        {"uid": 4, "prompt": "A number."},
+        {"uid": 4, "prompt": "A number. " * 9},
     ],
 )
 def test_a_question_without_its_parts_is_refused(
     arena: ArenaHardWriting, arena_data: DataDir, tmp_path: Path, row: dict[str, Any]
 ) -> None:
-    write_rows(tmp_path / "test.jsonl", [*QUESTIONS, row])
-    found = f"uid {str(row['uid'])!r}, prompt {str(row.get('prompt'))!r}"
-    expected = f"test.jsonl, row 4 must hold a uid of its own and a prompt; found {found}"
+    path = write_rows(tmp_path / "test.jsonl", [*QUESTIONS, row])
+    found = f"uid {str(row['uid'])!r}, prompt {str(row.get('prompt'))[:40]!r}"
     with pytest.raises(DataError) as caught:
         arena.samples(arena_data)
-    assert str(caught.value).endswith(expected)
+    assert str(caught.value) == (
+        f"arenahardwriting: {path}, row 4 must hold a uid of its own and a prompt; found {found}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -364,12 +369,14 @@ def test_a_question_without_its_parts_is_refused(
 def test_an_opponents_row_without_answer_is_refused(
     arena: ArenaHardWriting, arena_data: DataDir, tmp_path: Path, messages: object
 ) -> None:
-    write_rows(tmp_path / "baseline.jsonl", [{"uid": "one", "messages": messages}])
-    with pytest.raises(
-        DataError,
-        match=r"row 1 must hold a uid and messages of which the last has content\.answer; found",
-    ):
+    row = {"uid": "one", "messages": messages}
+    path = write_rows(tmp_path / "baseline.jsonl", [row])
+    with pytest.raises(DataError) as caught:
         arena.samples(arena_data)
+    assert str(caught.value) == (
+        f"arenahardwriting: {path}, row 1 must hold a uid and messages of which the last has "
+        f"content.answer; found uid 'one', messages {str(messages)[:40]!r}"
+    )
 
 
 # The judge prompt ------------------------------------------------------------------------------
