@@ -141,6 +141,8 @@ def test_nobody_is_asked_about_a_completion_without_text(
         (f"```json{NO}```", False),
         (f"{YES}\n```", True),
         (f"```json\n{YES}", True),
+        (f"```json\u00a0{YES}\u2003\n```", True),
+        (f"```json{YES}```\n```", None),
         (f"```\n{YES}\n```", None),
         (f"Here: {YES}", None),
         (f"```json\n```json\n{YES}\n```\n```", None),
@@ -285,7 +287,7 @@ def test_an_axis_without_positive_points_is_left_out(
 def test_the_standard_error_is_that_of_a_thousand_clipped_means_in_a_fixed_order() -> None:
     assert bootstrap_stderr([0.3]) == 0.0
     assert bootstrap_stderr([0.4, 0.4, 0.4]) == pytest.approx(0.0, abs=1e-12)
-    assert bootstrap_stderr([5.0, 6.0, 7.0]) == 0.0
+    assert bootstrap_stderr([1.1, 1.5, 1.9]) == 0.0
     assert bootstrap_stderr([-5.0, -6.0, -7.0]) == 0.0
     spread = bootstrap_stderr([0.0, 1.0] * 50)
     assert spread == pytest.approx(0.05, rel=0.1)

@@ -79,7 +79,7 @@ def judge_messages(
 ) -> tuple[Mapping[str, JsonValue], ...]:
     """Return the messages of one game; braces in the three texts are left alone."""
     texts = (question, answer_a, answer_b)
-    fence = hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).hexdigest()[:16]
+    fence = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
     names = ("question", "answer_a", "answer_b", "fence")
     fillings = dict(zip(names, (*texts, fence), strict=True))
     return tuple(
