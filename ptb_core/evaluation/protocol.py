@@ -59,7 +59,7 @@ def tokenizer_source(checkpoint: Path, protocol: ProtocolSpec) -> Literal["check
     """Say whose tokenizer is used; a submission without one is read with the base model's."""
     if protocol.requests == "seeded":
         return "base"
-    own = is_whole_tokenizer({path.name for path in checkpoint.iterdir()})
+    own = is_whole_tokenizer({path.name for path in checkpoint.glob("*")})
     return "checkpoint" if own else "base"
 
 
