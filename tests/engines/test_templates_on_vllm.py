@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_servers import Serving, http_post
@@ -17,6 +19,7 @@ from ptb_plugins.engines.transformers.chat import ChatTemplate
 from ptb_plugins.engines.transformers.loading import load_tokenizer
 from ptb_plugins.engines.transformers.requests import BadRequest, ChatBody
 from tests.templates.conversations import CONVERSATIONS
+from tests.templates.rendering import REFUSED
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +55,27 @@ def served(
         yield family, serving
 
 
+def as_request(conversation: dict[str, Any]) -> dict[str, Any]:
+    """Return a conversation in the form that the API asks for: arguments are JSON texts."""
+    messages = []
+    for message in conversation["messages"]:
+        sent = dict(message)
+        if message["role"] == "tool":
+            sent["tool_call_id"] = "c0"
+        if "tool_calls" in message:
+            sent["tool_calls"] = [with_text(call) for call in message["tool_calls"]]
+        messages.append(sent)
+    more = {"tools": conversation["tools"]} if "tools" in conversation else {}
+    return {"messages": messages, **more}
+
+
+def with_text(call: dict[str, Any]) -> dict[str, Any]:
+    function = dict(call["function"])
+    if not isinstance(function["arguments"], str):
+        function["arguments"] = json.dumps(function["arguments"], ensure_ascii=False)
+    return {**call, "function": function}
+
+
 def test_every_prompt_has_the_tokens_that_the_transformers_engine_gives(
     served: tuple[str, Serving], reader: Path
 ) -> None:
@@ -61,13 +85,13 @@ def test_every_prompt_has_the_tokens_that_the_transformers_engine_gives(
     template = ChatTemplate(text=text, date=SEEDED_DATE)
     unlike = {}
     for name, conversation in ASKED.items():
-        asked = {key: conversation[key] for key in ("messages", "tools") if key in conversation}
+        asked = as_request(conversation)
         try:
-            expected = list(template.render(ChatBody(**asked), tokenizer))
+            expected = tokenizer.decode(template.render(ChatBody(**asked), tokenizer))
         except BadRequest:
-            expected = None
+            expected = REFUSED
         status, reply = http_post(serving.endpoint.socket, "/tokenize", asked)
-        found = reply["tokens"] if status == 200 else None
+        found = tokenizer.decode(reply["tokens"]) if status == 200 else REFUSED
         if found != expected:
-            unlike[name] = (tokenizer.decode(expected or []), tokenizer.decode(found or []))
+            unlike[name] = (expected, found, reply if status != 200 else None)
     assert not unlike
