@@ -61,6 +61,28 @@ def tokenizer_for_templates() -> Any:
     return _tokenizer((*SPECIAL_TOKENS, "<|im_start|>", "<|im_end|>"))
 
 
+def build_reader(folder: Path) -> Path:
+    """Save a random Qwen3 model with the tokenizer of :func:`tokenizer_for_templates`."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    tokenizer = tokenizer_for_templates()
+    names = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads")
+    sizes = {name: TEXT[name] for name in names}
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        head_dim=32,
+        num_hidden_layers=1,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        **sizes,
+    )
+    Qwen3ForCausalLM(config).eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def _save(model: Any, folder: Path) -> Path:
     model.eval().save_pretrained(folder)
     _tokenizer(SPECIAL_TOKENS).save_pretrained(folder)
