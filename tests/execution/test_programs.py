@@ -153,6 +153,14 @@ def test_facts_tell_python_limits_and_what_separates(tmp_path: Path) -> None:
     }
 
 
+def test_a_runner_may_be_entered_again(tmp_path: Path) -> None:
+    needs_bubblewrap()
+    runner = SandboxProgramRunner(place_of(tmp_path))
+    first, second = (outcomes(runner, {"honest": HONEST})["honest"] for _ in range(2))
+    assert result(first) == result(second)
+    assert result(second).token_seen
+
+
 def test_nothing_runs_where_nothing_separates(tmp_path: Path) -> None:
     place = place_of(tmp_path, isolation="none")
     found = outcomes(SandboxProgramRunner(place), {"honest": HONEST, "another": HONEST})
