@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +19,7 @@ from ptb_core.evaluation.checks import ProgramCheck
 from ptb_core.execution import programs as module
 from ptb_core.execution.programs import SandboxProgramRunner
 from ptb_core.interfaces import Sandbox
+from ptb_core.processes import process_start_time
 from ptb_core.sandboxing import SandboxRequest
 from tests.execution.conftest import (
     Outcomes,
@@ -153,6 +158,14 @@ def test_facts_tell_python_limits_and_what_separates(tmp_path: Path) -> None:
     }
 
 
+def test_a_runner_may_be_entered_again(tmp_path: Path) -> None:
+    needs_bubblewrap()
+    runner = SandboxProgramRunner(place_of(tmp_path))
+    first, second = (outcomes(runner, {"honest": HONEST})["honest"] for _ in range(2))
+    assert result(first) == result(second)
+    assert result(second).token_seen
+
+
 def test_nothing_runs_where_nothing_separates(tmp_path: Path) -> None:
     place = place_of(tmp_path, isolation="none")
     found = outcomes(SandboxProgramRunner(place), {"honest": HONEST, "another": HONEST})
@@ -249,6 +262,50 @@ def test_leaving_ends_what_nobody_cancelled(tmp_path: Path) -> None:
 
     assert str(asyncio.run(left())) == "its program was stopped with the scoring"
     assert list(tmp_path.iterdir()) == []
+
+
+ORPHANING = """\
+import asyncio, sys
+from pathlib import Path
+from ptb_core.evaluation.checks import ProgramCheck
+from ptb_core.execution import programs
+from tests.execution.conftest import place_of
+
+programs.ORPHAN_S = 1.0
+runner = programs.SandboxProgramRunner(place_of(Path(sys.argv[1])))
+check = ProgramCheck(name="waits", program="import time; time.sleep(1000)", timeout_s=2.0)
+programs.GRACE_S = 500.0
+programs.launcher_argv = lambda python: (python, "-c", "import time; time.sleep(1000)")
+asyncio.run(runner._in_thread(check))
+"""
+
+
+@pytest.mark.slow
+def test_a_program_whose_runner_was_killed_ends_at_its_sessions_own_deadline(
+    tmp_path: Path,
+) -> None:
+    needs_bubblewrap()
+    runner = subprocess.Popen([sys.executable, "-c", ORPHANING, str(tmp_path)])
+    status = started_command(tmp_path / "programs")
+    runner.kill()
+    runner.wait()
+    processes = json.loads(status.read_bytes())["processes"]
+    assert processes
+    patience_s = time.monotonic() + 60
+    while any(process_start_time(pid) == start for pid, start in processes):
+        assert time.monotonic() < patience_s, "the program outlived its session's deadline"
+        time.sleep(0.05)
+
+
+def started_command(sessions: Path) -> Path:
+    """Wait until the status of a command names its processes; return the status's file."""
+    patience_s = time.monotonic() + 60
+    while time.monotonic() < patience_s:
+        for path in sessions.glob("*/control/processes/*/status.json"):
+            if len(json.loads(path.read_bytes())["processes"]) == 2:
+                return path
+        time.sleep(0.01)
+    raise AssertionError("no command was started")
 
 
 def test_as_many_run_at_a_time_as_there_are_processors(

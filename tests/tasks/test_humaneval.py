@@ -338,20 +338,19 @@ def test_marks_are_counted_with_pass_at_1(humaneval: HumanEval, sample: Sample) 
 def test_problems_and_long_solutions_are_searched_for_and_nothing_is_allowed(
     humaneval: HumanEval, humaneval_data: DataDir, tmp_path: Path
 ) -> None:
-    long = "    return " + " + ".join(["1"] * 13) + "\n"
-    short = long.replace("return 1 +", "return", 1)
+    short = "    return " + " + ".join(["1"] * 12) + "\n"
     rows = [
         {**ROW, "canonical_solution": short},
-        {**ROW, "task_id": "HumanEval/1", "canonical_solution": f"    x\n{long}"},
+        {**ROW, "task_id": "HumanEval/1", "canonical_solution": f"    x\n{short}"},
     ]
     path = write_rows(tmp_path / "two.jsonl", rows)
     items = list(humaneval.contamination_items(replace(humaneval_data, files={"test": path})))
     assert [(item.id, item.text) for item in items] == [
         ("HumanEval/0", PROMPT),
         ("HumanEval/1", PROMPT),
-        ("HumanEval/1", f"    x\n{long}"),
+        ("HumanEval/1", f"    x\n{short}"),
     ]
-    assert (len(short.split()), len(f"    x\n{long}".split())) == (24, 27)
+    assert (len(short.split()), len(f"    x\n{short}".split())) == (24, 25)
     assert not any(item.allowed for item in items)
 
 
