@@ -142,7 +142,7 @@ def evaluate(
         _remove(folder, PROGRAMS)
         _write_samples(job, folder, samples, scored)
         summary = _summary(job, answered, scored)
-        write_json(folder.summary, summary)
+        folder.write_summary(summary)
         return summary
 
 

@@ -6,6 +6,7 @@ import fcntl
 import json
 import re
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from ptb_core.evaluation.serving import LiveServer
 from ptb_core.evaluation.statistics import mean_and_stderr
 from ptb_core.interfaces import Task
 from ptb_core.sandboxing import SessionHandle
+from ptb_core.schemas import faults
 
 Ptb = Callable[..., tuple[int, str, str]]
 TINY = data_dir() / "embedded" / "models" / "tiny-qwen3"
@@ -73,6 +75,7 @@ def test_the_summary_holds_everything_that_the_score_rests_on(
     summary = json.loads((folder_of(tmp_path) / "summary.json").read_text())
     assert code == 0
     assert json.loads(out) == summary
+    assert faults(summary, "evaluation") == ()
     assert (summary["task"], summary["model"]) == ("errands", "tiny-qwen3")
     assert summary["protocol"] == {
         "name": "strict",
@@ -236,6 +239,20 @@ def test_a_sample_without_a_check_result_makes_no_score(
     ) in err
     summary = json.loads((folder_of(tmp_path) / "summary.json").read_text())
     assert (summary["evaluation"]["complete"], summary["evaluation"]["scores"]) == (False, {})
+
+
+def test_a_summary_that_breaks_its_schema_is_not_written(
+    ptb: Ptb, answering: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: -1.0)
+    with answering(right_for(3)):
+        code, out, err = ptb(*FOUR)
+    assert (code, out) == (1, "")
+    assert (
+        "summary.json was not written, because it breaks schemas/evaluation.schema.json; this is "
+        "a defect of ptb or of a plugin:\n  $.created_unix_s: found -1.0; expected "
+    ) in err
+    assert not (folder_of(tmp_path) / "summary.json").exists()
 
 
 # Folders ---------------------------------------------------------------------------------------
