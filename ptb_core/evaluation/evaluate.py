@@ -149,6 +149,8 @@ def evaluate(
 def _generate(
     job: EvaluationJob, folder: EvaluationFolder, samples: Sequence[Sample], progress: Progress
 ) -> Answered:
+    for earlier in (folder.summary, folder.samples):
+        earlier.unlink(missing_ok=True)
     with _serving(job, folder) as session:
         request = serve_request(job.subject, job.protocol, job.engine_choice.settings, session)
         endpoint = job.engine.serve(request, session)

@@ -300,6 +300,20 @@ def test_completions_that_were_changed_are_not_scored(
     assert "restore it, or remove generated.json to have the rest asked again" in err
 
 
+def test_while_answers_are_missing_no_earlier_result_lies_about(
+    ptb: Ptb, answering: Any, tmp_path: Path
+) -> None:
+    with answering(right_for(3)):
+        ptb(*FOUR, "--output", "mine")
+    folder = tmp_path / "mine"
+    for name in ("generated.json", "completions.jsonl"):
+        (folder / name).unlink()
+    with answering(lambda body: (403, {"error": {"message": "no"}})):
+        assert ptb(*FOUR, "--output", "mine")[0] == 1
+    assert not (folder / "summary.json").exists()
+    assert not (folder / "samples.jsonl").exists()
+
+
 def test_the_server_of_a_killed_command_is_ended_first(
     ptb: Ptb, answering: Any, sandbox: NoSandbox, tmp_path: Path
 ) -> None:
