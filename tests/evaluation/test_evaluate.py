@@ -27,6 +27,7 @@ from ptb_core.atomic import write_json
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.cli.progress_line import ProgressLine
 from ptb_core.data import data_dir
+from ptb_core.errors import EngineError
 from ptb_core.evaluation.checks import GraderCheck
 from ptb_core.evaluation.exchange import ChatRequest, Sample, SampleScore
 from ptb_core.evaluation.serving import LiveServer
@@ -185,6 +186,21 @@ def test_a_missing_answer_makes_no_score_and_is_asked_for_again(
         code, out, _ = ptb(*FOUR)
         assert [question_of(body) for body in server.bodies] == [rows()[2]["question"]]
     assert (code, "100.00 ± 0.00 %" in out) == (0, True)
+
+
+def test_a_server_that_does_not_start_says_why_and_how_to_go_on(
+    ptb: Ptb, scripted_engine: ScriptedEngine, sandbox: NoSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(request: object, session: object) -> None:
+        raise EngineError("the server ended with status 1: no memory")
+
+    monkeypatch.setattr(scripted_engine, "serve", fails)
+    code, out, err = ptb(*FOUR)
+    assert (code, out) == (1, "")
+    assert (
+        "ptb: the server ended with status 1: no memory. The same command continues from there\n"
+    ) in err
+    assert sandbox.sessions[-1].status().state == "killed"
 
 
 def test_several_seeds_are_averaged_and_each_is_shown(
