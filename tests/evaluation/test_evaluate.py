@@ -53,6 +53,7 @@ def test_the_score_is_told_both_ways_with_its_terms(
     with answering(answers):
         code, out, err = ptb(*FOUR)
     folder = folder_of(tmp_path)
+    assert re.fullmatch(r"errands--tiny-qwen3--[0-9a-f]{12}", folder.name)
     assert (code, out.splitlines()) == (
         0,
         [
@@ -345,6 +346,18 @@ def test_the_server_of_a_killed_command_is_ended_first(
     assert not (folder / "server-0").exists()
 
 
+def test_a_copy_of_a_folder_leaves_the_server_of_the_original_alone(
+    ptb: Ptb, answering: Any, sandbox: NoSandbox, tmp_path: Path
+) -> None:
+    with answering(right_for(3)):
+        ptb(*FOUR, "--output", "mine")
+        handle = SessionHandle(sandbox="local", name="other", data={})
+        live = LiveServer(session=handle, folder=str(tmp_path / "original"))
+        write_json(tmp_path / "mine" / "live.json", live)
+        assert ptb(*FOUR, "--output", "mine")[0] == 0
+    assert sandbox.attached == []
+
+
 def test_the_server_sees_the_checkpoint_and_neither_answers_nor_network(
     ptb: Ptb, answering: Any, sandbox: NoSandbox, tmp_path: Path
 ) -> None:
@@ -393,7 +406,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_evaluated_with_the_template_of_the_model_that_is_named(
-    ptb: Ptb, answering: Any, scripted_engine: ScriptedEngine, checkpoint: Path
+    ptb: Ptb, answering: Any, scripted_engine: ScriptedEngine, checkpoint: Path, tmp_path: Path
 ) -> None:
     with answering(right_for(3)):
         code, out, err = ptb(
@@ -401,6 +414,7 @@ def test_a_folder_is_evaluated_with_the_template_of_the_model_that_is_named(
         )
     assert code == 0, err
     assert out.startswith(f"errands, {checkpoint} (from tiny-qwen3): 75.00 ± 25.00 %")
+    assert re.fullmatch(r"errands--tiny-qwen3--mine--[0-9a-f]{12}", folder_of(tmp_path).name)
     (served,) = scripted_engine.served
     assert served.checkpoint == str(checkpoint)
     assert served.tokenizer == str(TINY)

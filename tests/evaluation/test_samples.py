@@ -108,6 +108,14 @@ def test_samples_are_chosen_by_every_condition_at_once(
     assert [json.loads(text)["id"] for text in out.splitlines()] == names
 
 
+def test_half_a_point_is_not_wrong_and_less_is(show: Show, samples: Path) -> None:
+    values = {"half": 0.5, "less": 0.49}
+    made = [line(name, scores=scored(name, value, value)) for name, value in values.items()]
+    write_sample_lines(samples, iter(made))
+    _, out, _ = show(samples, "--wrong", "--json")
+    assert [json.loads(text)["id"] for text in out.splitlines()] == ["less"]
+
+
 def test_a_list_shows_each_sample_in_a_few_lines(show: Show, samples: Path) -> None:
     _, out, err = show(samples, "--search", "lucky")
     assert out.splitlines() == [
