@@ -149,6 +149,16 @@ def test_long_texts_are_shortened_in_lists_and_whole_for_one(show: Show, samples
     assert f"-- system\nBe brief.\n-- user\n{question}\n-- answered (stop)\n{answer}\n" in whole
 
 
+def test_a_long_right_answer_is_shortened_in_lists_and_whole_for_one(
+    show: Show, samples: Path
+) -> None:
+    write_sample_lines(samples, iter([line("long", target="t" * 400 + "\x1bEND")]))
+    listed, whole = show(samples)[1], show(samples, "--id", "long")[1]
+    assert f"right: {'t' * 300}…\n" in listed
+    assert f"-- right answer\n{'t' * 400}\\x1bEND\n-- scored\n" in whole
+    assert "END" not in listed
+
+
 def test_calls_checks_errors_and_further_requests_are_shown(show: Show, samples: Path) -> None:
     checks = {
         "program": ProgramResult(exit_code=1, reason="exit", output_tail="Assertion"),
