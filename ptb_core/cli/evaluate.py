@@ -73,7 +73,9 @@ def command(
             click.echo(f"\ninterrupted: {_kept(progress.last)}", err=True)
             sys.exit(130)
         except EngineError as error:
-            raise EngineError(f"{error}. {_kept(progress.last)}") from error
+            kept = _kept(progress.last)
+            words = str(error).removesuffix(".")
+            raise EngineError(f"{words}. {kept[0].upper()}{kept[1:]}") from error
     if not summary.evaluation.complete:
         click.echo(f"ptb: {_incomplete(summary)}", err=True)
         sys.exit(1)

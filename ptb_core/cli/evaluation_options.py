@@ -124,7 +124,9 @@ def evaluation_options(command: Callable[..., None]) -> Callable[..., None]:
 
 _OPTIONS = (
     click.option("--limit", type=click.IntRange(min=1), help="Samples to take; all by default."),
-    click.option("--engine", metavar="NAME", help="What serves the checkpoint: transformers, ..."),
+    click.option(
+        "--engine", metavar="NAME", help="What serves the checkpoint; transformers by default."
+    ),
     click.option(
         "--protocol",
         type=click.Choice(list(PROTOCOLS)),
@@ -135,13 +137,19 @@ _OPTIONS = (
     click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer in tokens."),
     click.option("--seed", type=click.IntRange(min=0), help="Seed of seeded requests."),
     click.option("--seeds", metavar="N,N,...", help="Evaluate once per seed and average."),
-    click.option("--temperature", type=click.FloatRange(min=0), help="Of seeded requests."),
-    click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="The same."),
-    click.option("--top-k", type=click.IntRange(min=0), help="The same; 0 means all."),
+    click.option(
+        "--temperature", type=click.FloatRange(min=0), help="Of seeded requests; 0 is greedy."
+    ),
+    click.option(
+        "--top-p", type=click.FloatRange(0, 1, min_open=True), help="Nucleus of seeded requests."
+    ),
+    click.option(
+        "--top-k", type=click.IntRange(min=0), help="Candidates of seeded requests; 0 means all."
+    ),
     click.option(
         "--setting", multiple=True, metavar="KEY=VALUE", help="Of the engine; repeatable."
     ),
-    click.option("--sandbox", metavar="NAME", help="Where the checkpoint is served: local, ..."),
+    click.option("--sandbox", metavar="NAME", help="Where it is served; local by default."),
     click.option(
         "--sandbox-setting", multiple=True, metavar="KEY=VALUE", help="Of the sandbox; repeatable."
     ),

@@ -142,13 +142,15 @@ def evaluate(
         _remove(folder, PROGRAMS)
         _write_samples(job, folder, samples, scored)
         summary = _summary(job, answered, scored)
-        write_json(folder.summary, summary)
+        folder.write_summary(summary)
         return summary
 
 
 def _generate(
     job: EvaluationJob, folder: EvaluationFolder, samples: Sequence[Sample], progress: Progress
 ) -> Answered:
+    for earlier in (folder.summary, folder.samples):
+        earlier.unlink(missing_ok=True)
     with _serving(job, folder) as session:
         request = serve_request(job.subject, job.protocol, job.engine_choice.settings, session)
         endpoint = job.engine.serve(request, session)

@@ -103,7 +103,7 @@ def test_answers_are_graded_once_and_the_summary_says_by_whom(
 
 
 def test_a_missing_verdict_makes_no_score_and_only_it_is_asked_for_again(
-    ptb: Ptb, answering: Any, graded: None
+    ptb: Ptb, answering: Any, graded: None, tmp_path: Path
 ) -> None:
     def refuses(question: GraderQuestion) -> GraderAnswer:
         return failing(422) if question.text.endswith("b") else saying("good")
@@ -113,6 +113,8 @@ def test_a_missing_verdict_makes_no_score_and_only_it_is_asked_for_again(
             code, out, err = ptb(*COMMAND, *at(grader))
         assert (code, out) == (1, "")
         assert "the evaluation is incomplete, so there is no score: 1 of 3 samples lack one" in err
+        summary = json.loads((folder_of(tmp_path) / "summary.json").read_text())
+        assert (summary["evaluation"]["n_scored"], summary["evaluation"]["scores"]) == (2, {})
         with ScriptedGrader(verdicts) as grader:
             code, out, err = ptb(*COMMAND, *at(grader))
             assert [question.text[-1] for question in grader.questions] == ["b"]
