@@ -91,29 +91,42 @@ class Scorer:
         samples = self._chosen(limit)
         completions = self.folder / "completions.jsonl"
         expected = {sample.id: self._calls[sample.id] for sample in samples}
-        received = receive(posted, completions, limit, expected, len(rounds_of(self.protocol)))
-        number = self._accept(limit, received)
-        began = time.monotonic()
-        # What was found out before a broker died is not found out again: it may have cost money.
-        checks = self.folder / f"checks-{received.digest}.jsonl"
         try:
-            evaluation = score_completions(
-                self.task,
-                samples,
-                replace(self.protocol, limit=limit),
-                completions,
-                self.runners(),
-                checks,
-                details={},
-                progress=progress,
-            ).evaluation
-            score = self._told(evaluation)
-        except BaseException as error:
-            self.log.failed(
-                number, str(error)[:500] or type(error).__name__, time.monotonic() - began
-            )
-            raise
-        self.log.scored(number, score.value, time.monotonic() - began)
+            received = receive(posted, completions, limit, expected, len(rounds_of(self.protocol)))
+            number = self._accept(limit, received)
+            began = time.monotonic()
+            try:
+                score = self._score(samples, limit, completions, received.digest, progress)
+            except BaseException as error:
+                reason = str(error)[:500] or type(error).__name__
+                self.log.failed(number, reason, time.monotonic() - began)
+                raise
+            self.log.scored(number, score.value, time.monotonic() - began)
+            return score
+        finally:
+            completions.unlink(missing_ok=True)
+
+    def _score(
+        self,
+        samples: Sequence[Sample],
+        limit: int | None,
+        completions: Path,
+        digest: str,
+        progress: Callable[[int, int], None],
+    ) -> DevScore:
+        # What was found out before a broker died is not found out again: it may have cost money.
+        checks = self.folder / f"checks-{digest}.jsonl"
+        scored = score_completions(
+            self.task,
+            samples,
+            replace(self.protocol, limit=limit),
+            completions,
+            self.runners(),
+            checks,
+            details={},
+            progress=progress,
+        )
+        score = self._told(scored.evaluation)
         checks.unlink(missing_ok=True)
         return score
 

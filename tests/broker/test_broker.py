@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -233,8 +234,7 @@ def test_every_score_is_written_down_with_what_it_was_for(start: StartBroker, lo
 def test_nothing_that_was_posted_stays(start: StartBroker, log: Log) -> None:
     broker = start(Graded(spec()), grader=ScriptedGrader())
     broker.client.score(1, log(answers({"q3": "a"})), quiet)
-    left = {path.name for path in broker.folder.iterdir()}
-    assert left == {"calls.jsonl", "completions.jsonl"}
+    assert [path.name for path in broker.folder.iterdir()] == ["calls.jsonl"]
 
 
 def test_a_flood_of_refusals_fills_no_disk(tmp_path: Path) -> None:
@@ -245,6 +245,26 @@ def test_a_flood_of_refusals_fills_no_disk(tmp_path: Path) -> None:
     events = read_calls(tmp_path / "calls.jsonl")
     assert len(events) == REFUSALS_KEPT
     assert events[-1].reason == "nonsense; further refusals are not written down"
+
+
+def test_a_line_that_a_full_disk_cut_off_spoils_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "calls.jsonl"
+    log = CallLog(path)
+    log.refused("one")
+
+    def torn(descriptor: int, content: bytes) -> None:
+        os.write(descriptor, content[:7])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ptb_core.evaluation.json_log.write_all", torn)
+        with pytest.raises(OSError, match="No space left"):
+            log.refused("two")
+    log.refused("three")
+    log.close()
+    assert [event.reason for event in read_calls(path)] == ["one", "three"]
 
 
 def call(number: int, n: int, changed: int | None) -> list[CallEvent]:

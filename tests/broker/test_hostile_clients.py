@@ -190,7 +190,8 @@ def test_a_broker_that_closes_leaves_nobody_waiting(start: StartBroker) -> None:
     with connected(broker) as link:
         link.sendall(b"half a que")
         broker.server.__exit__()
-        assert link.recv(10) == b""
+        with contextlib.suppress(ConnectionResetError):  # of what was not read
+            assert link.recv(10) == b""
     assert not any(thread.is_alive() for thread in broker.server._threads)
 
 
