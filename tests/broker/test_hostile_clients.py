@@ -236,7 +236,7 @@ folder, data = map(Path, sys.argv[1:])
 scorer = Scorer(
     task=Pattern(riddles_spec()), data=DataDir(files={"test": data}), protocol=PROTOCOLS["strict"],
     runners=Runners, folder=folder, log=CallLog(folder / "calls.jsonl"), most_calls=None,
-    tells_details=False,
+    answers_outside=False,
 )
 with BrokerServer(folder / "s", scorer, replace(PATIENCE, scoring_s=1)):
     print("ready", flush=True)

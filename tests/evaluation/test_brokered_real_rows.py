@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from test_development_outside import lay
 
 from ptb_core.catalogue import load_catalogue
 from ptb_core.evaluation.exchange import DataDir
-from ptb_core.evaluation.laid_questions import read_questions
+from ptb_core.evaluation.laid_questions import laid_names, lines_of, read_questions
+from ptb_core.evaluation.protocol import PROTOCOLS
 from ptb_core.evaluation.questions import GenerateOptions, SampleRequests, questions
+from ptb_core.evaluation.rounds import options_of, rounds_of
+from ptb_core.fetch import ensure_data
 from ptb_core.interfaces import Task
-from ptb_core.specs import JsonValue, RequestKind
+from ptb_core.specs import JsonValue, RequestKind, Sampling
 
 Rows = list[dict[str, Any]]
 Secrets = Callable[[Path], Iterator[str]]
@@ -120,9 +124,51 @@ def test_a_brokered_workspace_asks_the_same_and_holds_no_answer(
             SampleRequests(id=s.id, requests=task.requests(s, kind)) for s in task.samples(data)
         ]
         options = GenerateOptions(requests=kind, max_tokens=task.spec.max_tokens)
-        again = questions([laid[sample.id] for sample in asked], options)
+        names = laid_names(task.samples(data))
+        again = questions([laid[names[sample.id]] for sample in asked], options)
         assert [q.digest for q in again] == [q.digest for q in questions(asked, options)]
         held = "\n".join(dict.fromkeys(texts_in(folder)))
         sought = list(secrets(test_data / "data"))
         assert len(sought) >= task.spec.n_samples
         assert [secret for secret in sought if secret in held] == []
+
+
+def test_no_id_that_gives_an_answer_away_stands_in_a_brokered_workspace(tmp_path: Path) -> None:
+    """The order of GPQA's choices follows from the record's id, by a function that is public."""
+    task = load_catalogue().task("gpqamain")
+    rows = [
+        {
+            "Record ID": f"rec{n:04}zz",
+            "Question": f"Why {n}?",
+            "Correct Answer": f"yes {n}",
+            **{f"Incorrect Answer {k}": f"no {k} {n}" for k in (1, 2, 3)},
+        }
+        for n in range(448)
+    ]
+    path = tmp_path / "gpqa.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    data = DataDir(files={"test": path}, prompts={p.name: "{question}" for p in task.spec.prompts})
+    folder = lay(tmp_path / "w", task, data, "brokered")
+    held = "".join(p.read_text("utf-8") for p in folder.rglob("*") if p.is_file())
+    assert "Why 447?" in held
+    assert not any(row["Record ID"] in held for row in rows)
+
+
+def test_requests_under_a_stand_in_for_the_id_have_the_seeds_of_the_id(tmp_path: Path) -> None:
+    task = load_catalogue().task("errands")
+    data = ensure_data(task.spec, offline=True)
+    protocol = replace(
+        PROTOCOLS["strict"], seeds=(72332, 87681), sampling=Sampling(temperature=0.7)
+    )
+    path = tmp_path / "questions.jsonl"
+    path.write_text(lines_of(task, data, protocol), "utf-8")
+    laid = list(read_questions(path).values())
+    asked = [
+        SampleRequests(id=s.id, requests=task.requests(s, "seeded")) for s in task.samples(data)
+    ]
+    for one in rounds_of(protocol):
+        plain = GenerateOptions(requests="seeded", max_tokens=8, sampling=protocol.sampling)
+        options = options_of(one, plain)
+        own = [question.body for question in questions(laid, options)]
+        assert own == [question.body for question in questions(asked, options)]
+        assert len({body["seed"] for body in own}) == len(own)

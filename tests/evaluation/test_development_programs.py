@@ -119,7 +119,7 @@ def test_the_broker_runs_programs_in_sandboxes_of_its_own_with_the_same_verdicts
         folder=short,
         log=log,
         most_calls=None,
-        tells_details=False,
+        answers_outside=True,
     )
     monkeypatch.setenv("PTB_BROKER", str(short / "s"))
     folder = lay(tmp_path / "w", task, data, "brokered", protocol)
