@@ -147,7 +147,10 @@ def test_no_id_that_gives_an_answer_away_stands_in_a_brokered_workspace(tmp_path
     ]
     path = tmp_path / "gpqa.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    data = DataDir(files={"test": path}, prompts={p.name: "{question}" for p in task.spec.prompts})
+    data = DataDir(
+        files={"test": path},
+        prompts={p.name: "{letters} {question} {choices}" for p in task.spec.prompts},
+    )
     folder = lay(tmp_path / "w", task, data, "brokered")
     held = "".join(p.read_text("utf-8") for p in folder.rglob("*") if p.is_file())
     assert "Why 447?" in held
