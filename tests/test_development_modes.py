@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 
 from ptb_core.broker.calls import read_calls
+from ptb_core.catalogue import load_catalogue
 from ptb_core.data import data_dir
+from ptb_core.evaluation.laid_questions import laid_names
+from ptb_core.fetch import ensure_data
 from ptb_core.record_store import read_record
 from ptb_core.records import Record
 
@@ -73,8 +76,12 @@ def run(folder: Path, **changes: Any) -> tuple[Record, Path]:
     return read_record(cell / "record.json"), cell
 
 
+def by_id(row: dict[str, Any]) -> str:
+    return str(row["id"])
+
+
 def completions(path: Path) -> list[str]:
-    return sorted(path.read_text("utf-8").splitlines())
+    return path.read_text("utf-8").splitlines()
 
 
 @pytest.mark.parametrize("mode", ["in-sandbox", "brokered"])
@@ -89,9 +96,15 @@ def test_completions_and_score_are_those_of_the_final_evaluation(
         protocol={"base": base, "limit": LIMIT},
     )
     (workspace,) = cell.glob("stages/solve/attempt-*/workspace")
-    own = completions(workspace / "development.jsonl")
+    own = [json.loads(line) for line in completions(workspace / "development.jsonl")]
+    if mode == "brokered":
+        task = load_catalogue().task("errands")
+        names = laid_names(task.samples(ensure_data(task.spec, offline=True)))
+        ids = {name: sample for sample, name in names.items()}
+        own = [{**row, "id": ids[row["id"]]} for row in own]
     assert len(own) == LIMIT
-    assert own == completions(cell / "stages" / "generate" / "completions.jsonl")
+    final = completions(cell / "stages" / "generate" / "completions.jsonl")
+    assert sorted(own, key=by_id) == sorted(map(json.loads, final), key=by_id)
     metrics = json.loads((workspace / "metrics.json").read_text("utf-8"))
     score = record.own_score
     assert score is not None

@@ -53,7 +53,11 @@ Question: TypeAlias = AskSamples | AskScore
 
 
 class Samples(msgspec.Struct, frozen=True, kw_only=True, tag="samples", tag_field="reply"):
-    """Ids of the samples that a limit takes, in the order in which they must be asked."""
+    """The samples that a limit takes, in the order in which they must be asked.
+
+    Attributes:
+        ids: Their ids, or the names that stand for them where answers stay outside.
+    """
 
     ids: tuple[str, ...]
 

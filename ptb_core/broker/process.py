@@ -77,7 +77,7 @@ def serve(context: StageContext, path: Path) -> None:
         folder=folder,
         log=log,
         most_calls=condition.dev_calls,
-        tells_details=condition.dev_evaluation == "in-sandbox",
+        answers_outside=condition.dev_evaluation == "brokered",
     )
     try:
         with BrokerServer(path, scorer):

@@ -19,6 +19,19 @@ class ReceivedError(PtbError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """A sample whose completions must be there.
+
+    Attributes:
+        id: Its id on this side.
+        calls: Number of its requests.
+    """
+
+    id: str
+    calls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
     """Completions whose form is right.
 
@@ -32,7 +45,7 @@ class Received:
 
 
 def receive(
-    posted: Path, target: Path, limit: int | None, expected: Mapping[str, int], n_rounds: int
+    posted: Path, target: Path, limit: int | None, expected: Mapping[str, Expected], n_rounds: int
 ) -> Received:
     """Check posted completions and write them down for scoring.
 
@@ -42,7 +55,7 @@ def receive(
         posted: What was posted.
         target: The log of completions to write.
         limit: Number of samples that it is said to hold; None means all.
-        expected: Number of requests of each sample that must be there, by id.
+        expected: The samples that must be there, by the names that they bear in the sandbox.
         n_rounds: Number of rounds of the evaluation.
 
     Raises:
@@ -59,13 +72,14 @@ def receive(
                 fault = f"call {entry.call} of sample {entry.id!r} stands there twice"
             if fault is not None:
                 raise ReceivedError(f"line {number} of the completions: {fault}")
-            clean = replace(entry, completion=replace(entry.completion, checks={}))
-            found[key] = bytes.fromhex(digest_of([msgspec.json.encode(clean.completion)]))
+            completion = replace(entry.completion, checks={})
+            clean = replace(entry, id=expected[entry.id].id, completion=completion)
+            found[key] = bytes.fromhex(digest_of([msgspec.json.encode(completion)]))
             log.write(msgspec.json.encode(clean) + b"\n")
-    missing = n_rounds * sum(expected.values()) - len(found)
-    if missing:
+    n_all = n_rounds * sum(one.calls for one in expected.values())
+    if len(found) < n_all:
         raise ReceivedError(
-            f"{missing} of {n_rounds * sum(expected.values())} completions are missing; a score "
+            f"{n_all - len(found)} of {n_all} completions are missing; a score "
             "needs all of the samples that the limit takes"
         )
     return Received(
@@ -91,12 +105,12 @@ def _entry(line: bytes, number: int) -> LogEntry:
         ) from error
 
 
-def _fault(entry: LogEntry, expected: Mapping[str, int], n_rounds: int) -> str | None:
-    calls = expected.get(entry.id)
-    if calls is None:
+def _fault(entry: LogEntry, expected: Mapping[str, Expected], n_rounds: int) -> str | None:
+    sample = expected.get(entry.id)
+    if sample is None:
         return f"{entry.id[:100]!r} is none of the {len(expected)} samples that the limit takes"
-    if not 0 <= entry.call < calls or entry.calls != calls:
-        return f"found call {entry.call} of {entry.calls}, expected one of {calls} from 0"
+    if not 0 <= entry.call < sample.calls or entry.calls != sample.calls:
+        return f"found call {entry.call} of {entry.calls}, expected one of {sample.calls} from 0"
     if not 1 <= entry.epoch <= n_rounds:
         return f"found round {entry.epoch}, expected one of {n_rounds} from 1"
     return None

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from ptb_core.broker.calls import CallLog
 from ptb_core.broker.messages import DevScore
-from ptb_core.broker.received import Received, receive
+from ptb_core.broker.received import Expected, Received, receive
 from ptb_core.errors import PtbError
 from ptb_core.evaluation.checking import Runners
 from ptb_core.evaluation.exchange import DataDir, Sample
+from ptb_core.evaluation.laid_questions import laid_names
 from ptb_core.evaluation.rounds import rounds_of
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.evaluation.scoring import score_completions
@@ -54,7 +55,8 @@ class Scorer:
         folder: Private folder for what is being scored.
         log: What is kept of every call.
         most_calls: Most different sets of completions that are scored; None for no bound.
-        tells_details: True tells breakdowns and marks, too.
+        answers_outside: True where the sandbox holds no answers: neither ids of samples nor
+            breakdowns and marks are told then.
     """
 
     task: Task
@@ -64,15 +66,15 @@ class Scorer:
     folder: Path
     log: CallLog
     most_calls: int | None
-    tells_details: bool
+    answers_outside: bool
 
     def ids(self, limit: int | None) -> tuple[str, ...]:
-        """Return the ids of the samples that a limit takes, in order.
+        """Return the samples that a limit takes, in order, by their names in the sandbox.
 
         Raises:
             RefusedError: If the limit makes no sense.
         """
-        return tuple(sample.id for sample in self._chosen(limit))
+        return tuple(self._names[sample.id] for sample in self._chosen(limit))
 
     def score(
         self, posted: Path, limit: int | None, progress: Callable[[int, int], None]
@@ -90,30 +92,46 @@ class Scorer:
         """
         samples = self._chosen(limit)
         completions = self.folder / "completions.jsonl"
-        expected = {sample.id: self._calls[sample.id] for sample in samples}
-        received = receive(posted, completions, limit, expected, len(rounds_of(self.protocol)))
-        number = self._accept(limit, received)
-        began = time.monotonic()
-        # What was found out before a broker died is not found out again: it may have cost money.
-        checks = self.folder / f"checks-{received.digest}.jsonl"
+        expected = {
+            self._names[sample.id]: Expected(id=sample.id, calls=self._calls[sample.id])
+            for sample in samples
+        }
         try:
-            evaluation = score_completions(
-                self.task,
-                samples,
-                replace(self.protocol, limit=limit),
-                completions,
-                self.runners(),
-                checks,
-                details={},
-                progress=progress,
-            ).evaluation
-            score = self._told(evaluation)
-        except BaseException as error:
-            self.log.failed(
-                number, str(error)[:500] or type(error).__name__, time.monotonic() - began
-            )
-            raise
-        self.log.scored(number, score.value, time.monotonic() - began)
+            received = receive(posted, completions, limit, expected, len(rounds_of(self.protocol)))
+            number = self._accept(limit, received)
+            began = time.monotonic()
+            try:
+                score = self._score(samples, limit, completions, received.digest, progress)
+            except BaseException as error:
+                reason = str(error)[:500] or type(error).__name__
+                self.log.failed(number, reason, time.monotonic() - began)
+                raise
+            self.log.scored(number, score.value, time.monotonic() - began)
+            return score
+        finally:
+            completions.unlink(missing_ok=True)
+
+    def _score(
+        self,
+        samples: Sequence[Sample],
+        limit: int | None,
+        completions: Path,
+        digest: str,
+        progress: Callable[[int, int], None],
+    ) -> DevScore:
+        # What was found out before a broker died is not found out again: it may have cost money.
+        checks = self.folder / f"checks-{digest}.jsonl"
+        scored = score_completions(
+            self.task,
+            samples,
+            replace(self.protocol, limit=limit),
+            completions,
+            self.runners(),
+            checks,
+            details={},
+            progress=progress,
+        )
+        score = self._told(scored.evaluation)
         checks.unlink(missing_ok=True)
         return score
 
@@ -145,14 +163,20 @@ class Scorer:
             value=score.value,
             stderr=score.stderr,
             n=score.n,
-            breakdowns=score.breakdowns if self.tells_details else {},
-            marks=score.marks if self.tells_details else {},
+            breakdowns={} if self.answers_outside else score.breakdowns,
+            marks={} if self.answers_outside else score.marks,
         )
 
     @cached_property
     def _samples(self) -> Sequence[Sample]:
         samples_of(self.task, self.data)  # refuses data that are not whole
         return self.task.samples(self.data)
+
+    @cached_property
+    def _names(self) -> Mapping[str, str]:
+        if self.answers_outside:
+            return laid_names(self._samples)
+        return {sample.id: sample.id for sample in self._samples}
 
     @cached_property
     def _calls(self) -> Mapping[str, int]:

@@ -1,8 +1,13 @@
-"""What each sample asks, as a file for a workspace that must hold no answers."""
+"""What each sample asks, as a file for a workspace that must hold no answers.
+
+A sample's id may say too much: gpqamain shows its choices in an order that follows from it, so that
+the id alone gives the answer away. Here samples bear the name of their place, and the seeds that
+would follow from their ids stand beside it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,11 +19,13 @@ from ptb_core.evaluation.exchange import (
     DataDir,
     LogLikelihoodRequest,
     Request,
+    Sample,
 )
-from ptb_core.evaluation.questions import SampleRequests
+from ptb_core.evaluation.questions import SampleRequests, sample_seed
+from ptb_core.evaluation.rounds import rounds_of
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.interfaces import Task
-from ptb_core.specs import RequestKind
+from ptb_core.specs import ProtocolSpec
 
 
 class LaidRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,27 +49,46 @@ class LaidRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class LaidSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One line: a sample's id and what it asks, and nothing else of it."""
+    """One line: a sample's name, what it asks and with which seeds, and nothing else of it."""
 
     id: str
     requests: tuple[LaidRequest, ...]
+    seeds: Mapping[int, tuple[int, ...]]
 
 
-def lines_of(task: Task, data: DataDir, requests: RequestKind) -> str:
+def laid_names(samples: Sequence[Sample]) -> Mapping[str, str]:
+    """Return the name that each sample bears in a workspace, by its id.
+
+    Args:
+        samples: All samples as the task returns them.
+    """
+    return {sample.id: f"{place:04}" for place, sample in enumerate(samples, start=1)}
+
+
+def lines_of(task: Task, data: DataDir, protocol: ProtocolSpec) -> str:
     """Return the file's text: one line per sample, all of them.
 
     Raises:
         DataError: If the data lack what the task needs.
     """
-    lines = [
-        LaidSample(id=sample.id, requests=tuple(map(_laid, task.requests(sample, requests))))
-        for sample in samples_of(task, data)
-    ]
-    return "".join(msgspec.json.encode(line).decode() + "\n" for line in lines)
+    samples_of(task, data)  # refuses data that are not whole
+    samples = task.samples(data)
+    names = laid_names(samples)
+    lines = []
+    for sample in samples:
+        asked = task.requests(sample, protocol.requests)
+        seeds = {
+            one.seed: tuple(sample_seed(one.seed, sample.id, 1, call) for call in range(len(asked)))
+            for one in rounds_of(protocol)
+            if one.seed is not None
+        }
+        laid = LaidSample(id=names[sample.id], requests=tuple(map(_laid, asked)), seeds=seeds)
+        lines.append(msgspec.json.encode(laid).decode() + "\n")
+    return "".join(lines)
 
 
 def read_questions(path: Path) -> Mapping[str, SampleRequests]:
-    """Return what each sample asks, by its id.
+    """Return what each sample asks, by its name.
 
     Raises:
         UsageError: If the file is missing or damaged.
@@ -71,7 +97,9 @@ def read_questions(path: Path) -> Mapping[str, SampleRequests]:
         with path.open("rb") as stream:
             lines = [msgspec.json.decode(line, type=LaidSample) for line in stream]
         return {
-            line.id: SampleRequests(id=line.id, requests=tuple(r.request for r in line.requests))
+            line.id: SampleRequests(
+                id=line.id, requests=tuple(r.request for r in line.requests), seeds=line.seeds
+            )
             for line in lines
         }
     except (OSError, ValueError) as error:

@@ -117,7 +117,7 @@ def lay_harness(
             scored="outside" if is_scored_outside(task.spec, condition) else "here",
         )
         if condition.dev_evaluation == "brokered":
-            laid.text(lines_of(task, data, protocol.requests), QUESTIONS, "evaluation-data")
+            laid.text(lines_of(task, data, protocol), QUESTIONS, "evaluation-data")
             laid.settings(replace(settings, questions=QUESTIONS))
         else:
             laid.settings(

@@ -145,7 +145,7 @@ def start(tmp_path: Path, data: DataDir) -> Iterator[StartBroker]:
         *,
         patience: Patience = PATIENCE,
         most_calls: int | None = None,
-        tells_details: bool = False,
+        answers_outside: bool = False,
         grader: Grader | None = None,
         protocol: ProtocolSpec = PROTOCOLS["strict"],
     ) -> Broker:
@@ -160,7 +160,7 @@ def start(tmp_path: Path, data: DataDir) -> Iterator[StartBroker]:
             folder=folder,
             log=logs[-1],
             most_calls=most_calls,
-            tells_details=tells_details,
+            answers_outside=answers_outside,
         )
         path = short / "s"
         server = BrokerServer(path, scorer, patience)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -52,14 +53,25 @@ def test_a_limit_is_scored_on_its_own_samples(start: StartBroker, log: Log) -> N
 def test_only_numbers_come_back_and_no_breakdown_where_answers_stay_outside(
     start: StartBroker, log: Log
 ) -> None:
-    score = start().client.score(None, log(answers(ANSWERS)), quiet)
+    broker = start(answers_outside=True)
+    named = dict(zip(broker.client.samples(None), ANSWERS.values(), strict=True))
+    score = broker.client.score(None, log(answers(named)), quiet)
     assert score == DevScore(value=1.0, stderr=0.0, n=4)
+
+
+def test_samples_bear_no_ids_where_answers_stay_outside(start: StartBroker, log: Log) -> None:
+    """An id can give the answer away, such as when the order of choices follows from it."""
+    broker = start(answers_outside=True)
+    assert broker.client.samples(2) == ("0004", "0003")
+    with pytest.raises(BrokerError, match="'q3' is none of the 1 samples that the limit takes"):
+        broker.client.score(1, log(answers({"q3": ANSWERS["q3"]})), quiet)
+    assert broker.client.score(1, log(answers({"0004": ANSWERS["q3"]})), quiet).value == 1.0
 
 
 def test_breakdowns_and_marks_are_told_where_the_data_lie_in_the_sandbox(
     start: StartBroker, log: Log
 ) -> None:
-    score = start(tells_details=True).client.score(None, log(answers(ANSWERS)), quiet)
+    score = start().client.score(None, log(answers(ANSWERS)), quiet)
     assert (score.breakdowns, score.marks) == ({"easy": 1.0}, {"odd": 1})
 
 
@@ -79,7 +91,7 @@ def test_a_grader_is_asked_outside_and_only_its_verdicts_come_back(
     start: StartBroker, log: Log
 ) -> None:
     grader = ScriptedGrader()
-    broker = start(Graded(spec(("grader",))), grader=grader, tells_details=True)
+    broker = start(Graded(spec(("grader",))), grader=grader)
     assert (
         broker.client.score(2, log(answers({"q3": ANSWERS["q3"], "q2": "no"})), quiet).value == 0.5
     )
@@ -233,8 +245,7 @@ def test_every_score_is_written_down_with_what_it_was_for(start: StartBroker, lo
 def test_nothing_that_was_posted_stays(start: StartBroker, log: Log) -> None:
     broker = start(Graded(spec()), grader=ScriptedGrader())
     broker.client.score(1, log(answers({"q3": "a"})), quiet)
-    left = {path.name for path in broker.folder.iterdir()}
-    assert left == {"calls.jsonl", "completions.jsonl"}
+    assert [path.name for path in broker.folder.iterdir()] == ["calls.jsonl"]
 
 
 def test_a_flood_of_refusals_fills_no_disk(tmp_path: Path) -> None:
@@ -245,6 +256,26 @@ def test_a_flood_of_refusals_fills_no_disk(tmp_path: Path) -> None:
     events = read_calls(tmp_path / "calls.jsonl")
     assert len(events) == REFUSALS_KEPT
     assert events[-1].reason == "nonsense; further refusals are not written down"
+
+
+def test_a_line_that_a_full_disk_cut_off_spoils_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "calls.jsonl"
+    log = CallLog(path)
+    log.refused("one")
+
+    def torn(descriptor: int, content: bytes) -> None:
+        os.write(descriptor, content[:7])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ptb_core.evaluation.json_log.write_all", torn)
+        with pytest.raises(OSError, match="No space left"):
+            log.refused("two")
+    log.refused("three")
+    log.close()
+    assert [event.reason for event in read_calls(path)] == ["one", "three"]
 
 
 def call(number: int, n: int, changed: int | None) -> list[CallEvent]:

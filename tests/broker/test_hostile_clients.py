@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,8 +18,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ptb_core.broker.calls import read_calls
+from ptb_core.broker.client import BrokerClient, BrokerError
 from ptb_core.broker.messages import BODY_BYTES, HEAD_BYTES, AskScore, line_of
 from ptb_core.broker.server import HANDLERS, BrokerServer
+from ptb_core.evaluation.exchange import DataDir
 
 from .conftest import ANSWERS, PATIENCE, Broker, StartBroker, answers
 
@@ -190,7 +197,8 @@ def test_a_broker_that_closes_leaves_nobody_waiting(start: StartBroker) -> None:
     with connected(broker) as link:
         link.sendall(b"half a que")
         broker.server.__exit__()
-        assert link.recv(10) == b""
+        with contextlib.suppress(ConnectionResetError):  # of what was not read
+            assert link.recv(10) == b""
     assert not any(thread.is_alive() for thread in broker.server._threads)
 
 
@@ -206,3 +214,53 @@ def test_a_full_disk_is_the_brokers_own_failure(
     reply = reply_to(broker, line_of(AskScore(limit=1, size=len(body))) + body)
     assert reply["reason"] == "the broker failed; the operator's log says why"
     assert broker.calls()[-1].reason == "OSError: [Errno 28] No space left on device"
+
+
+RUNAWAY = """
+import sys, re, tempfile
+from dataclasses import replace
+from pathlib import Path
+from ptb_core.broker.calls import CallLog
+from ptb_core.broker.scoring import Scorer
+from ptb_core.broker.server import BrokerServer
+from ptb_core.evaluation.checking import Runners
+from ptb_core.evaluation.exchange import DataDir
+from ptb_core.evaluation.protocol import PROTOCOLS
+from tests.broker.conftest import PATIENCE, Riddles, riddles_spec
+
+class Pattern(Riddles):
+    def score(self, sample, completions, scoring):
+        re.match("(a+)+$", completions[0].text)
+
+folder, data = map(Path, sys.argv[1:])
+scorer = Scorer(
+    task=Pattern(riddles_spec()), data=DataDir(files={"test": data}), protocol=PROTOCOLS["strict"],
+    runners=Runners, folder=folder, log=CallLog(folder / "calls.jsonl"), most_calls=None,
+    answers_outside=False,
+)
+with BrokerServer(folder / "s", scorer, replace(PATIENCE, scoring_s=1)):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_a_completion_on_which_a_pattern_runs_away_costs_the_broker_its_life_and_no_more(
+    tmp_path: Path, data: DataDir, log: Log
+) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="ptb-t-", dir="/tmp"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUNAWAY, str(folder), str(data.file("test"))],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    client = BrokerClient(folder / "s", patience_s=0.0)
+    with pytest.raises(BrokerError, match="gives no answer"):
+        client.score(1, log(answers({"q3": "a" * 64 + "b"})), lambda *_: None)
+    assert process.wait(60) == -signal.SIGALRM
+    process.communicate()
+    assert [event.event for event in read_calls(folder / "calls.jsonl")] == ["asked"]
+    shutil.rmtree(folder)

@@ -92,8 +92,13 @@ def grader() -> YesGrader:
 
 
 @pytest.fixture
+def answers_outside() -> bool:
+    return True
+
+
+@pytest.fixture
 def calls(
-    tmp_path: Path, data: DataDir, grader: YesGrader, monkeypatch: pytest.MonkeyPatch
+    data: DataDir, grader: YesGrader, answers_outside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
     """A broker for the shipped task; the environment names its socket."""
     short = Path(tempfile.mkdtemp(prefix="ptb-t-", dir="/tmp"))
@@ -106,7 +111,7 @@ def calls(
         folder=short,
         log=log,
         most_calls=None,
-        tells_details=False,
+        answers_outside=answers_outside,
     )
     monkeypatch.setenv("PTB_BROKER", str(short / "s"))
     with BrokerServer(short / "s", scorer, Patience(pause_s=0.0)):
@@ -138,7 +143,7 @@ def test_a_brokered_workspace_holds_what_is_asked_and_nothing_else_of_a_sample(
     assert len(lines) == 160
     for line in lines:
         laid = json.loads(line)
-        assert set(laid) == {"id", "requests"}
+        assert set(laid) == {"id", "requests", "seeds"}
         assert [set(request) for request in laid["requests"]] == [{"chat"}]
     settings = read_settings(brokered)
     assert (settings.scored, settings.data, settings.prompts) == ("outside", {}, {})
@@ -169,7 +174,9 @@ def test_laid_questions_are_the_final_evaluations_to_the_byte(
     laid = read_questions(folder / "evaluation" / "questions.jsonl")
     asked = [SampleRequests(id=s.id, requests=task.requests(s, kind)) for s in task.samples(data)]
     options = GenerateOptions(requests=kind, max_tokens=8)
-    assert questions(list(laid.values()), options) == questions(asked, options)
+    own, final = questions(list(laid.values()), options), questions(asked, options)
+    assert [question.body for question in own] == [question.body for question in final]
+    assert [question.sample for question in own][:2] == ["0001", "0002"]
 
 
 def test_a_graded_task_in_the_sandbox_has_its_data_there_and_no_scoring(
@@ -256,6 +263,7 @@ def graded() -> Task:
     return type(task)(replace(task.spec, needs=("grader",)))
 
 
+@pytest.mark.parametrize("answers_outside", [False])
 def test_a_graded_task_is_graded_outside_without_a_key_in_the_sandbox(
     tmp_path: Path,
     data: DataDir,
