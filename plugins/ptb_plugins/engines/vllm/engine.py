@@ -196,8 +196,8 @@ def _missing_vllm(python: JsonValue) -> str | None:
         )
     program = "import importlib.util as u, sys; sys.exit(u.find_spec('vllm') is None)"
     try:
-        argv = [str(python), "-I", "-c", program]
-        done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
+        argv = [str(python), "-c", program]
+        done = subprocess.run(argv, capture_output=True, timeout=60, check=False, cwd="/")
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"the engine's setting python names {python}, which cannot be run: {error}"
     if done.returncode == 0:
