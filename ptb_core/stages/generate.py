@@ -53,6 +53,9 @@ LIMIT_HOURS = 8.0
 CONTROL_SAMPLES = 8
 """Samples that the base model is asked as a control."""
 
+END_SEEN_S = 1.0
+"""Longest time until the end of a server whose connection broke is seen."""
+
 ROOTS = {"serve": "sandbox", "control": "control"}
 """Name of the session's folder by what it is for."""
 
@@ -92,7 +95,7 @@ def _answer(context: StageContext, checkpoint: Path) -> Generated:
     try:
         endpoint = _serve(context, session, checkpoint)
         results = _generate(context, endpoint, checkpoint)
-        end = _end_of(session, endpoint)
+        end = _end_of(session, endpoint, results)
     except CheckpointError as error:
         return Generated(state="unloadable", reason=str(error), facts=facts)
     finally:
@@ -120,7 +123,7 @@ def _ask_base_model(context: StageContext) -> int:
         log = context.attempt_dir / f"control-{context.fence}.jsonl"
         options = _options(context, base_model)
         result = ask_all(waiting, endpoint, options, log, lambda *_: context.raise_if_stopping())
-        end = _end_of(session, endpoint)
+        end = _end_of(session, endpoint, [result])
     except CheckpointError as error:
         raise EngineError(f"the base model cannot be served: {error}") from error
     finally:
@@ -137,9 +140,11 @@ def _unanswered(context: StageContext) -> Sequence[SampleRequests]:
     return [one for one in requests if one.id not in answered] or requests
 
 
-def _end_of(session: Session, endpoint: Endpoint) -> str:
-    """Say how the server ended; empty while it runs."""
-    status = session.poll(endpoint.process)
+def _end_of(session: Session, endpoint: Endpoint, results: Sequence[GenerateResult]) -> str:
+    """Say how the server ended when answers are missing; empty while it runs."""
+    if not any(result.missing for result in results):
+        return ""
+    status = session.wait(endpoint.process, END_SEEN_S)
     if status.state == "running":
         return ""
     reason = "" if status.reason in (None, "exit") else f" ({status.reason})"

@@ -7,7 +7,6 @@ processes, launcher. The real vLLM answers in ``test_vllm_server.py``.
 from __future__ import annotations
 
 import json
-import shutil
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -23,20 +22,14 @@ from vllm_servers import vllm_engine
 from ptb_core.api import ChatRequest, CheckpointError, EngineError
 from ptb_core.evaluation.client_limits import ClientLimits
 from ptb_core.evaluation.generate import GenerateOptions, GenerateResult, SampleRequests, generate
+from tests.vllm_stand_in import make_checkpoint, make_environment
 
-FAKE = Path(__file__).with_name("fake_vllm")
 CHAT = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """Files as those of a checkpoint; weights of no tensor."""
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}", "utf-8")
-    (folder / "template.jinja").write_text("{{ strftime_now('%d %B %Y') }}", "utf-8")
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
-    return folder
+    return make_checkpoint(tmp_path / "checkpoint")
 
 
 @pytest.fixture
@@ -44,23 +37,7 @@ def python(tmp_path: Path) -> Callable[..., Path]:
     """Make an interpreter that has the stand-in, of a given version, or has no vLLM at all."""
 
     def make(version: str | None = "0.32.0", name: str = "vllm") -> Path:
-        environment = tmp_path / "environment"
-        if version is not None:
-            packages = environment / "packages"
-            shutil.copytree(FAKE / "vllm", packages / "vllm")
-            info = packages / f"{name.replace('-', '_')}-{version}.dist-info"
-            info.mkdir()
-            (info / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n", "utf-8")
-        program = environment / "bin" / "python"
-        program.parent.mkdir(parents=True)
-        lines = [
-            "#!/bin/sh",
-            f'export PYTHONPATH="{environment / "packages"}"',
-            f'exec "{sys.executable}" -S "$@"',
-        ]
-        program.write_text("\n".join(lines) + "\n", "utf-8")
-        program.chmod(0o755)
-        return program
+        return make_environment(tmp_path / "environment", version, name)
 
     return make
 
