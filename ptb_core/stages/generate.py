@@ -95,7 +95,7 @@ def _answer(context: StageContext, checkpoint: Path) -> Generated:
     try:
         endpoint = _serve(context, session, checkpoint)
         results = _generate(context, endpoint, checkpoint)
-        end = _end_of(session, endpoint, results)
+        end = _end_of(context, session, endpoint, results)
     except CheckpointError as error:
         return Generated(state="unloadable", reason=str(error), facts=facts)
     finally:
@@ -123,7 +123,7 @@ def _ask_base_model(context: StageContext) -> int:
         log = context.attempt_dir / f"control-{context.fence}.jsonl"
         options = _options(context, base_model)
         result = ask_all(waiting, endpoint, options, log, lambda *_: context.raise_if_stopping())
-        end = _end_of(session, endpoint, [result])
+        end = _end_of(context, session, endpoint, [result])
     except CheckpointError as error:
         raise EngineError(f"the base model cannot be served: {error}") from error
     finally:
@@ -140,7 +140,12 @@ def _unanswered(context: StageContext) -> Sequence[SampleRequests]:
     return [one for one in requests if one.id not in answered] or requests
 
 
-def _end_of(session: Session, endpoint: Endpoint, results: Sequence[GenerateResult]) -> str:
+def _end_of(
+    context: StageContext,
+    session: Session,
+    endpoint: Endpoint,
+    results: Sequence[GenerateResult],
+) -> str:
     """Say how the server ended when answers are missing; empty while it runs."""
     if not any(result.missing for result in results):
         return ""
@@ -148,7 +153,9 @@ def _end_of(session: Session, endpoint: Endpoint, results: Sequence[GenerateResu
     if status.state == "running":
         return ""
     reason = "" if status.reason in (None, "exit") else f" ({status.reason})"
-    return f"; the server had ended with status {status.exit_code}{reason}"
+    why = context.catalogue.engine(context.run.plan.engine.name).why_ended(endpoint, session)
+    words = f": {why}" if why else ""
+    return f"; the server had ended with status {status.exit_code}{reason}{words}"
 
 
 def checkpoint_of(context: StageContext) -> Path | None:

@@ -23,6 +23,7 @@ from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext, w
 from ..vllm_stand_in import make_checkpoint, make_environment
 from .small_run import BASE, MINE, small_run
 
+ENDED = "; the server had ended with status 1: RuntimeError: device-side assert triggered$"
 PROTOCOL = {"base": "strict", "limit": 12}
 
 
@@ -121,7 +122,7 @@ def test_what_fails_twice_while_the_base_model_answers_is_a_failed_evaluation(
 
 def test_how_a_dead_server_ended_is_told(run: RunFolder, tmp_path: Path) -> None:
     base, own = make_checkpoint(tmp_path / "base"), make_checkpoint(tmp_path / "own", "die")
-    with pytest.raises(EngineError, match=r"; the server had ended with status 1$"):
+    with pytest.raises(EngineError, match=ENDED):
         generate(attempt(run, MINE, 1, base, own))
 
 

@@ -24,6 +24,14 @@ from ptb_core.evaluation.client_limits import ClientLimits
 from ptb_core.evaluation.generate import GenerateOptions, GenerateResult, SampleRequests, generate
 from tests.vllm_stand_in import make_checkpoint, make_environment
 
+
+def tensors(*names: str) -> bytes:
+    """Return safetensors of empty tensors."""
+    row = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"{name}.weight": row for name in names}).encode()
+    return struct.pack("<Q", len(header)) + header
+
+
 CHAT = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
 
 
@@ -272,6 +280,16 @@ def test_a_server_that_is_never_ready_is_given_up(
         ("model.safetensors", struct.pack("<Q", 2) + b"{}x", "it has 11 bytes, expected 10"),
         ("model.safetensors", struct.pack("<Q", 2) + b"[]", "its header makes no sense"),
         ("model.safetensors", struct.pack("<Q", 7) + b'{"a":1}', "its header makes no sense"),
+        (
+            "model.safetensors",
+            tensors("l.0.q_proj", "l.0.k_proj", "l.1.q_proj", "o"),
+            "lack 1 tensors that others need: l.1.k_proj.weight",
+        ),
+        (
+            "model.safetensors",
+            tensors("l.0.gate_proj", "l.0.up_proj", "l.1.up_proj"),
+            "lack 1 tensors that others need: l.1.gate_proj.weight",
+        ),
         ("config.json", b"[", "config.json cannot be read as JSON"),
         ("config.json", b"[]", "config.json holds a list, expected a JSON object"),
         (
@@ -294,6 +312,23 @@ def test_files_that_cannot_be_served_are_the_checkpoints_fault_at_once(
     assert isinstance(error, CheckpointError)
     assert "the checkpoint cannot be served: " in str(error)
     assert words in str(error)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("l.0.q_proj", "l.1.q_proj", "l.0.kv_a_proj"),
+        ("l.0.up_proj", "l.0.down_proj"),
+        ("l.0.q_proj", "l.0.k_proj", "l.0.v_proj", "l.0.gate_proj", "l.0.up_proj", "norm"),
+        (),
+    ],
+)
+def test_weights_of_other_forms_are_whole(
+    checkpoint: Path, python: Callable[..., Path], tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    (checkpoint / "model.safetensors").write_bytes(tensors(*names))
+    with serving(tmp_path / "s", checkpoint, python()) as server:
+        assert server.endpoint.socket.is_socket()
 
 
 # Servers that fail later ----------------------------------------------------------------------

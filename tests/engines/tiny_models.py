@@ -108,6 +108,15 @@ def build_tiny_model(folder: Path, steps: int = 200) -> Path:
     return folder
 
 
+def build_unservable_model(source: Path, folder: Path) -> Path:
+    """Save random weights of an architecture that vLLM loads on a CPU and dies of when asked."""
+    from transformers import AutoTokenizer
+
+    shutil.copytree(source, folder)
+    _model(len(AutoTokenizer.from_pretrained(source)), head_dim=16).save_pretrained(folder)
+    return folder
+
+
 def write_generation_config(folder: Path, **values: Any) -> None:
     (folder / "generation_config.json").write_text(json.dumps(values), "utf-8")
 
@@ -134,7 +143,7 @@ def _tokenizer(texts: list[str]) -> Any:
     )
 
 
-def _model(vocabulary_size: int) -> Any:
+def _model(vocabulary_size: int, head_dim: int = 32) -> Any:
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     return Qwen3ForCausalLM(
@@ -145,7 +154,7 @@ def _model(vocabulary_size: int) -> Any:
             num_hidden_layers=2,
             num_attention_heads=4,
             num_key_value_heads=2,
-            head_dim=16,
+            head_dim=head_dim,
             max_position_embeddings=CONTEXT_TOKENS,
             tie_word_embeddings=True,
         )

@@ -21,7 +21,7 @@ from ptb_core.api import (
     ServeRequest,
     Session,
 )
-from ptb_plugins.engines.starting import OFFLINE, wait_until_ready
+from ptb_plugins.engines.starting import OFFLINE, cause, wait_until_ready
 from ptb_plugins.engines.vllm.launcher import FACTS_KEY, LaunchConfig
 
 SERVER = "vLLM"
@@ -123,6 +123,10 @@ class VllmEngine(Engine):
             max_in_flight=settings["max_num_seqs"],
             facts=_facts(session, process),
         )
+
+    def why_ended(self, endpoint: Endpoint, session: Session) -> str:
+        """Return the first error that the server wrote."""
+        return cause(session.logs(endpoint.process, "stderr"))
 
 
 def serve_arguments(
