@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How fast the evaluator asks.")
     parser.add_argument("--tasks", default=",".join(MEAN_TOKENS))
     parser.add_argument("--in-flight", type=int, default=200)
-    parser.add_argument("--quick", action="store_true", help="20 samples of each task")
+    parser.add_argument("--quick", action="store_true", help="20 samples, short answers")
     parser.add_argument("--client", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.client:
@@ -83,14 +83,16 @@ def measure(task: str, folder: Path, options: argparse.Namespace) -> tuple[str, 
         data = prepare(task, folder)
     except LookupError as error:
         return (task, f"not measured: {error}", *[""] * (len(HEADING) - 2))
+    mean = MEAN_TOKENS[task] / (20 if options.quick else 1)
     order = {
         "task": task,
+        "mean": mean,
         "data": data,
         "limit": 20 if options.quick else None,
         "in_flight": options.in_flight,
         "socket": str(folder / f"{task}.socket"),
     }
-    with server(Path(order["socket"]), options.in_flight, MEAN_TOKENS[task]):
+    with server(Path(order["socket"]), options.in_flight, mean):
         began = time.time()
         done = subprocess.run(
             [sys.executable, __file__, "--client", json.dumps(order)],
@@ -160,7 +162,7 @@ def ask_all(order: Mapping[str, Any]) -> dict[str, Any]:
         max_in_flight=order["in_flight"],
     )
     options = GenerateOptions(requests="published", max_tokens=task.spec.max_tokens)
-    log = socket.with_suffix(".jsonl")
+    log = socket.with_suffix(".completions")
     cpu_before, began = time.process_time(), time.perf_counter()
     result = generate(asked, endpoint, options, log, lambda done, total: None)
     wall_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_before
@@ -171,7 +173,7 @@ def ask_all(order: Mapping[str, Any]) -> dict[str, Any]:
         "wall_s": wall_s,
         "cpu_s": cpu_s,
         "peak_mb": peak_kb / 1024,
-        "lengths": [lengths(body, MEAN_TOKENS[order["task"]]) for body in bodies],
+        "lengths": [lengths(body, order["mean"]) for body in bodies],
         **facts(socket),
     }
 
@@ -200,13 +202,20 @@ def prepare(task: str, folder: Path) -> dict[str, Any]:
         LookupError: If they cannot be had; says why.
     """
     from ptb_core.catalogue import load_catalogue
+    from ptb_core.data import data_dir
     from ptb_core.errors import PtbError
     from ptb_core.fetch import ensure_data
 
     try:
         spec = load_catalogue().task(task).spec
         if "PTB_TEST_DATA" in os.environ:
-            return {"files": test_rows(task, folder), "prompts": prompts(spec)}
+            packaged = {
+                file.name: str(data_dir() / file.source.packaged)
+                for file in spec.data
+                if file.source.packaged
+            }
+            files = {**packaged, **test_rows(task, folder)}
+            return {"files": files, "prompts": prompts(spec)}
         data = ensure_data(spec)
     except PtbError as error:
         raise LookupError(str(error).splitlines()[0]) from error

@@ -30,6 +30,7 @@ from ptb_core.evaluation.checks import (
     ProgramResult,
 )
 from ptb_core.evaluation.exchange import (
+    GRADER_PROMPT,
     UNCHECKED,
     ChatRequest,
     Completion,
@@ -105,6 +106,7 @@ from ptb_core.traces import OutcomeKind, Trace, TraceEvent, Usage
 from ptb_core.wrapped_session import WrappedSession, inner_handle
 
 __all__ = [
+    "GRADER_PROMPT",
     "UNCHECKED",
     "AgentSpec",
     "Catalogue",

@@ -6,10 +6,14 @@
     RUN/jobs.jsonl                     jobs submitted to the executor
     RUN/cancelled                      nothing new is started, until the next `ptb run`
     RUN/retention.json                 what stays on the disk, when it is not as run.json says
+    RUN/grader.json                    how the grader is reached and what it may cost, when it is
+                                       not as run.json says
+    RUN/grading/                       what grading has cost, a file per writer
     RUN/cells/<cell>/journal.jsonl     the cell's story
     RUN/cells/<cell>/claims/           who holds it
     RUN/cells/<cell>/stages/<stage>/   attempt-001/, attempt-002/, ..., each with the done.json it
                                        left, and done.json: that of the attempt that counts
+    RUN/cells/<cell>/graded/           the grader's replies, a file per writer
     RUN/cells/<cell>/record.json       what is kept; earlier ones are in the attempts at `record`
     RUN/cells/<cell>/redo.json         finished stages that are to be done again
     RUN/cells/<cell>/removed.jsonl     what was removed to free the disk, when and why
@@ -60,6 +64,16 @@ class RunFolder:
     def retention(self) -> Path:
         """What stays on the disk, when a later ``ptb run`` said something else than the head."""
         return self.path / "retention.json"
+
+    @property
+    def grader(self) -> Path:
+        """How the grader is reached, when a later ``ptb run`` said something else than the head."""
+        return self.path / "grader.json"
+
+    @property
+    def grading(self) -> Path:
+        """Folder of the bookings of what grading has cost."""
+        return self.path / "grading"
 
     def cell(self, cell_id: str) -> CellFolder:
         """Return the folder of a cell."""
@@ -151,6 +165,11 @@ class CellFolder:
         return self.path / "claims"
 
     @property
+    def graded(self) -> Path:
+        """Folder of the grader's replies."""
+        return self.path / "graded"
+
+    @property
     def record(self) -> Path:
         """What is kept of the cell."""
         return self.path / "record.json"
@@ -218,13 +237,18 @@ def run_path_of(marker: Path) -> Path:
 
 
 def plan_id(plan: Plan) -> str:
-    """Return the hash of a plan's content; files that agents name count by their content."""
+    """Return the hash of a plan's content; files that agents name count by their content.
+
+    What may change from one ``ptb run`` to the next is no part of it: what stays on the disk, how
+    the grader is reached and what it may cost.
+    """
     content = msgspec.to_builtins(replace(plan, cells=()))
     for agent in content["agents"]:
         agent["settings"] = plan.agent_ids[agent["name"]]
     content["cells"] = [cell.id for cell in plan.cells]
-    content.pop("obstacles", None)
-    content.pop(
-        "retention", None
-    )  # what stays on the disk may change from one `ptb run` to the next
+    for name in ("obstacles", "retention", "grader", "grader_price"):
+        content.pop(name, None)
+    content["budgets"].pop("grader_usd", None)
+    if plan.grader is not None:
+        content["grader"] = {"model": plan.grader.model, "prompts": plan.grader.prompts}
     return short_hash(content)

@@ -93,6 +93,8 @@ class PromptText:
         module: Dotted module that defines it.
         symbol: Name of the string constant in that module.
         sha256: Digest of the UTF-8 text; at least its first 10 hex digits.
+        other_modules: Modules that define it in other versions, looked at where the package is
+            installed in one of those.
     """
 
     name: str
@@ -101,6 +103,7 @@ class PromptText:
     module: str
     symbol: str
     sha256: str
+    other_modules: tuple[str, ...] = ()
 
 
 # Components -----------------------------------------------------------------------------------
@@ -366,6 +369,8 @@ class GraderSpec:
             key. The key itself stands in no plan, argument, log or record.
         max_in_flight: Questions that may be under way at once.
         timeout_s: Longest wait for one reply.
+        prompts: Wordings that take the place of tasks' own, by the task's name: the text itself,
+            as it stood in the plan's file when the plan was read. Part of the condition.
     """
 
     model: str = "gpt-5-mini"
@@ -373,6 +378,23 @@ class GraderSpec:
     api_key_env: str | None = "OPENAI_API_KEY"
     max_in_flight: int = 32
     timeout_s: float = 600.0
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPrice:
+    """What an LLM's tokens cost, in US dollars per million.
+
+    Attributes:
+        input_usd_per_million_tokens: Prompt tokens.
+        output_usd_per_million_tokens: Answer tokens, reasoning included.
+        cached_usd_per_million_tokens: Prompt tokens that the provider took from its cache; None:
+            as other prompt tokens.
+    """
+
+    input_usd_per_million_tokens: float
+    output_usd_per_million_tokens: float
+    cached_usd_per_million_tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,12 +20,14 @@ PLUGINS = CORE.parent / "plugins" / "ptb_plugins"
 
 HEAVY = {
     "torch", "transformers", "datasets", "vllm", "lm_eval", "docker", "jsonschema", "numpy",
-    "aiohttp", "safetensors", "rich", "peft", "gguf", "asyncio",
+    "aiohttp", "safetensors", "rich", "peft", "gguf", "asyncio", "yaml",
 }  # fmt: skip
 """What no start of `ptb list` may pay for."""
 
 PLAIN_WORDS = {
     ("plan/read.py", "local"),  # the executor of plans that name none
+    ("evaluation/job.py", "local"),  # the sandbox of evaluations that name none
+    ("evaluation/job.py", "transformers"),  # likewise the engine
     ("lock.py", "transformers"),  # the distribution, whose version is recorded
     ("lock.py", "vllm"),  # likewise
     ("load_cost.py", "transformers"),  # the module, which is slow to import

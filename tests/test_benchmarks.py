@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,32 @@ def test_the_benchmark_of_the_core_prints_every_figure() -> None:
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if "|" in line]
     assert set(FIGURES) - {row[0] for row in rows} == set()
     assert "`run.json` of 401 cells is" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "rows"),
+    [
+        ("evaluation.py", ("arenahardwriting", "bfcl", "humaneval")),
+        ("grading.py", ("arenahardwriting",)),
+    ],
+)
+@pytest.mark.skipif("PTB_TEST_DATA" not in os.environ, reason="PTB_TEST_DATA names no real rows")
+def test_the_benchmarks_of_evaluation_measure_every_task_whose_rows_are_here(
+    script: str, rows: tuple[str, ...]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), "--quick"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = {
+        cells[0]: cells[1:]
+        for line in done.stdout.splitlines()
+        if "|" in line
+        for cells in [line.strip("| ").split(" | ")]
+    }
+    for task in rows:
+        assert found[task][0].isdecimal(), found[task]

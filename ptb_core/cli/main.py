@@ -77,6 +77,12 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "gc": CommandEntry(
         target="ptb_core.cli.gc:command", help="Show what the disk need not hold, and remove it."
     ),
+    "evaluate": CommandEntry(
+        target="ptb_core.cli.evaluate:command", help="Evaluate one checkpoint on one task."
+    ),
+    "samples": CommandEntry(
+        target="ptb_core.cli.samples:command", help="Show samples: asked, answered, scored."
+    ),
     "prefetch": CommandEntry(
         target="ptb_core.cli.prefetch:command", help="Fetch the models and data of a plan."
     ),

@@ -33,6 +33,7 @@ def command(plan: str, run_dir: Path | None, dry_run: bool, ignore_disk: bool) -
         settled_cells,
     )
     from ptb_core.driver import drive, refuse_obstacles
+    from ptb_core.grading.terms import set_terms
     from ptb_core.lock import plan_components, software
     from ptb_core.missing_plugins import refuse_missing
     from ptb_core.plan import load_plan
@@ -59,6 +60,7 @@ def command(plan: str, run_dir: Path | None, dry_run: bool, ignore_disk: bool) -
     versions = software() | {"components": plan_components(catalogue, loaded)}
     run = folder.create(loaded, versions)
     set_retention(folder, run, loaded.retention)
+    set_terms(folder, run, loaded)
     for line in (f"run folder: {folder.path}", *describe_outlook(room)):
         click.echo(line, err=True)
     try:

@@ -30,6 +30,7 @@ from ptb_core.evaluation.checks import (
 from ptb_core.evaluation.exchange import Completion, Sample
 from ptb_core.evaluation.json_log import JsonLog
 from ptb_core.interfaces import Task
+from ptb_core.specs import JsonValue
 
 HEARTBEAT_S = 1.0
 """Longest time between two calls of ``progress``."""
@@ -51,6 +52,10 @@ class CheckRunner:
     """
 
     max_in_flight: int = 1
+
+    def facts(self) -> Mapping[str, JsonValue]:
+        """Return what records keep about it, without any secret; empty before its first check."""
+        return {}
 
     async def __aenter__(self) -> CheckRunner:
         return self

@@ -6,14 +6,20 @@ the trusted side; only requests reach the engine that serves untrusted weights.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ptb_core.errors import DataError
 from ptb_core.evaluation.checks import CheckResult
 from ptb_core.specs import JsonValue
+
+GRADER_PROMPT = "grader"
+"""Name of the prompt that a graded task's questions are made from. A plan may give another wording
+(``grader.prompts``): it then takes the place of the manifest's prompt of this name, and is there
+also when the manifest has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +28,8 @@ class DataDir:
 
     Attributes:
         files: Path of each data file by its name in the task's manifest.
-        prompts: Text of each prompt by its name in the task's manifest.
+        prompts: Text of each prompt by its name in the task's manifest; :data:`GRADER_PROMPT` may
+            be the plan's.
         revisions: What was really used, by data file or prompt name: a revision or sha256.
     """
 
@@ -49,6 +56,15 @@ class DataDir:
         if name not in self.prompts:
             raise DataError(f"the task's manifest lists no prompt {name!r}")
         return self.prompts[name]
+
+    def with_grader_prompt(self, text: str) -> DataDir:
+        """Return the same data with the plan's wording for the grader."""
+        sha256 = hashlib.sha256(text.encode()).hexdigest()
+        return replace(
+            self,
+            prompts={**self.prompts, GRADER_PROMPT: text},
+            revisions={**self.revisions, GRADER_PROMPT: f"the plan's, sha256 {sha256[:12]}"},
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -158,7 +158,8 @@ class _Run:
         async with EngineClient(self._endpoint, self._options.limits) as client:
             tasks = [asyncio.create_task(self._work(client, units)) for _ in range(workers)]
             heart = asyncio.create_task(self._beat())
-            watched: set[asyncio.Future[Any]] = {heart, asyncio.gather(*tasks)}
+            work = asyncio.gather(*tasks)
+            watched: set[asyncio.Future[Any]] = {heart, work}
             try:
                 done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
                 for ended in done:
@@ -166,7 +167,7 @@ class _Run:
             finally:
                 for task in (heart, *tasks):
                     task.cancel()
-                await asyncio.gather(heart, *tasks, return_exceptions=True)
+                await asyncio.gather(heart, work, *tasks, return_exceptions=True)
         self._report()
 
     def _units(self) -> Iterator[tuple[int, Sequence[Question]]]:

@@ -105,6 +105,9 @@ def score_completions(
     facts = dict(details)
     if performed or resumed:
         facts["checks"] = {"performed": performed, "resumed": resumed}
+    for name, runner in (("execution", runners.programs), ("grader", runners.grader)):
+        if runner is not None and (known := runner.facts()):
+            facts[name] = dict(known)
     evaluation = _evaluation(scored, len(samples), protocol.scoring, facts)
     return ScoredCompletions(rounds=tuple(scored), evaluation=evaluation)
 

@@ -66,6 +66,14 @@ def ensure_model(
     return files
 
 
+def local_files(folder: Path) -> ModelFiles:
+    """Return the files of a checkpoint that lies in a folder of the user's.
+
+    Hashes them, once per state of each file.
+    """
+    return _folder(folder, f"folder {folder}", FetchContext.from_environment())
+
+
 def _files(model: ModelSpec, context: FetchContext) -> ModelFiles:
     source = model.source
     if source.packaged is not None:

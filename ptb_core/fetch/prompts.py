@@ -7,6 +7,7 @@ Only the syntax tree of the defining module is read, so that no package code run
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -55,7 +56,7 @@ def prompt_in(prompt: PromptText, context: FetchContext) -> tuple[str, str]:
         DataError: If it cannot be had, or no version holds the text that was pinned.
     """
     installed = _installed_text(prompt)
-    if installed is not None and _is_pinned(installed, prompt):
+    if installed is not None:
         return installed, f"{prompt.package}=={importlib.metadata.version(prompt.package)}"
     path = context.root / "prompts" / f"{prompt.sha256[:10]}.json"
     with locked(context.root, f"prompt/{prompt.sha256[:10]}"):
@@ -127,22 +128,30 @@ def _is_pinned(text: str, prompt: PromptText) -> bool:
 
 
 def _installed_text(prompt: PromptText) -> str | None:
-    """Return the text in the installed package; None when it is absent or reads differently."""
-    top, *rest = prompt.module.split(".")
+    """Return the pinned text if the installed package holds it, else None."""
     try:
         importlib.metadata.version(prompt.package)
-        spec = importlib.util.find_spec(top)
-    except (importlib.metadata.PackageNotFoundError, ImportError, ValueError):
+    except importlib.metadata.PackageNotFoundError:
         return None
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    for folder in folders:
-        module = Path(folder).joinpath(*rest).with_suffix(".py")
-        if module.is_file():
-            try:
-                return text_of(module, prompt.symbol)
-            except DataError:
-                return None
+    for name in (prompt.module, *prompt.other_modules):
+        for module in _module_files(name):
+            with contextlib.suppress(DataError):
+                text = text_of(module, prompt.symbol)
+                if _is_pinned(text, prompt):
+                    return text
     return None
+
+
+def _module_files(name: str) -> list[Path]:
+    """Return the files of a module, found without importing anything of it."""
+    top, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return []
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    files = [Path(folder).joinpath(*rest).with_suffix(".py") for folder in folders]
+    return [file for file in files if file.is_file()]
 
 
 def _cached(path: Path) -> CachedPrompt | None:

@@ -134,6 +134,15 @@ class Checker:
         self.agent_ids[agent.name] = short_hash(identity)
         return msgspec.convert({**data, "settings": checked.values}, AgentSpec)
 
+    def graded(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """Return those of some tasks that need a grader; what cannot be loaded needs none."""
+        specs = {name: self._spec("task", name) for name in tasks}
+        return tuple(
+            name
+            for name, spec in specs.items()
+            if isinstance(spec, TaskSpec) and "grader" in spec.needs
+        )
+
     def sandbox(
         self, sandbox: SandboxChoice, condition: Condition, agents: Sequence[AgentSpec]
     ) -> None:

@@ -12,8 +12,10 @@ from ptb_core.specs import (
     CellSpec,
     ComponentChoice,
     Condition,
+    GraderSpec,
     JsonValue,
     ProtocolSpec,
+    TokenPrice,
 )
 
 ACCEPT_LOCAL_LLM = "an outside LLM may run commands with the rights of this host's user"
@@ -33,10 +35,17 @@ class SandboxChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budgets:
-    """Money limits on LLM calls, in US dollars; None means none."""
+    """Money limits on LLM calls, in US dollars; None means none.
+
+    Attributes:
+        run_usd: Agents of the whole run.
+        cell_usd: Agents of each cell.
+        grader_usd: Grading of the whole run, all its scorings together.
+    """
 
     run_usd: float | None = None
     cell_usd: float | None = None
+    grader_usd: float | None = None
 
 
 CheckpointRule: TypeAlias = Literal["all", "best", "after-verdict", "none"]
@@ -79,7 +88,7 @@ class Plan:
             content) and its scaffold's version.
         repeats: Times each cell is run.
         condition: The condition.
-        condition_id: Hash of condition, protocol and engine.
+        condition_id: Hash of condition, protocol and grader.
         sandbox: The sandbox.
         engine: The engine.
         executor: The executor.
@@ -95,6 +104,8 @@ class Plan:
         description: What the plan is for.
         obstacles: Why this machine cannot run the plan, one sentence each; empty when it can.
         retention: What of a recorded cell stays on the disk.
+        grader: Who grades the tasks that need a grader; None when no task of the plan does.
+        grader_price: What it costs, or None when nobody knows.
     """
 
     name: str
@@ -120,3 +131,5 @@ class Plan:
     description: str = ""
     obstacles: tuple[str, ...] = ()
     retention: Retention = Retention()
+    grader: GraderSpec | None = None
+    grader_price: TokenPrice | None = None

@@ -13,9 +13,11 @@ from ptb_core.canonical import short_hash
 from ptb_core.data import data_dir
 from ptb_core.errors import Fault, InputFileError, UsageError
 from ptb_core.evaluation.protocol import PROTOCOLS
+from ptb_core.grading.endpoint import key_obstacle
 from ptb_core.json_paths import shown
 from ptb_core.plan.check import Checker
 from ptb_core.plan.expand import Matrix, expand
+from ptb_core.plan.grader import GraderReader, grader_identity
 from ptb_core.plan.model import Budgets, Plan, Retention, SandboxChoice
 from ptb_core.plan.sound import SoundParts
 from ptb_core.plan.weights import plan_weights
@@ -24,9 +26,11 @@ from ptb_core.schemas import faults, load_json
 from ptb_core.settings import can_name_a_file
 from ptb_core.specs import (
     Condition,
+    GraderSpec,
     JsonValue,
     ProtocolSpec,
     Sampling,
+    TokenPrice,
 )
 from ptb_core.suggest import did_you_mean
 
@@ -117,6 +121,8 @@ class _Reader:
             checker.selectors({key: data[key] for key in data if sound.has(key)})
         if sound.has("tasks") and sound.has("weights"):
             checker.weights(data)
+        if sound.has("tasks") and sound.may_read("grader", "budgets", "prices"):
+            self._grader(data["tasks"])
 
     def plan(self) -> Plan:
         data, checker = self._data, self._checker
@@ -133,6 +139,7 @@ class _Reader:
         judges = checker.judges(data["judges"])
         checker.selectors(data)
         checker.weights(data)
+        grader, grader_price = self._grader(tasks)
         if checker.faults:
             raise InputFileError(str(self._path), tuple(checker.faults))
         specs = [checker.catalogue.task_spec(name) for name in tasks]
@@ -164,7 +171,7 @@ class _Reader:
             agent_ids=checker.agent_ids,
             repeats=matrix.repeats,
             condition=condition,
-            condition_id=condition_id(condition, protocol),
+            condition_id=condition_id(condition, protocol, grader),
             sandbox=sandbox,
             engine=engine,
             executor=executor,
@@ -179,6 +186,8 @@ class _Reader:
             cells=cells,
             obstacles=tuple(dict.fromkeys(checker.obstacles)),
             retention=msgspec.convert(data.get("retention", {}), Retention),
+            grader=grader,
+            grader_price=grader_price,
         )
 
     def _condition(self) -> Condition:
@@ -203,6 +212,18 @@ class _Reader:
         )
         made = msgspec.convert(data, SandboxChoice)
         return replace(made, settings=choice.settings)
+
+    def _grader(self, tasks: Sequence[str]) -> tuple[GraderSpec | None, TokenPrice | None]:
+        """Return grader and price; a grader that no task needs is checked and left out."""
+        graded = self._checker.graded(tasks)
+        reader = GraderReader(self._data, self._folder, self._checker.fault)
+        spec = reader.grader(graded)
+        if not graded:
+            return None, None
+        obstacle = key_obstacle(spec)
+        if obstacle is not None:
+            self._checker.obstacles.append(obstacle)
+        return spec, reader.price(spec)
 
     def _in_image(self) -> bool:
         sandbox = self._data["sandbox"]
@@ -230,11 +251,22 @@ def read_protocol(value: JsonValue) -> ProtocolSpec:
     )
 
 
-def condition_id(condition: Condition, protocol: ProtocolSpec) -> str:
-    """Return the id that results must share to be compared; a prompt counts by its text."""
+def condition_id(
+    condition: Condition, protocol: ProtocolSpec, grader: GraderSpec | None = None
+) -> str:
+    """Return the id that results must share to be compared; a prompt counts by its text.
+
+    Args:
+        condition: The condition.
+        protocol: The protocol.
+        grader: Who grades; None when no task needs it, which leaves the id as it was.
+    """
     content = msgspec.to_builtins(condition)
     content["prompt"] = prompt_sha256(condition.prompt)
     asked = msgspec.to_builtins(protocol)
     if not protocol.seeds:
         del asked["seeds"]  # as in the ids of runs from before there were seeds
-    return short_hash([content, asked])
+    shared = [content, asked]
+    if grader is not None:
+        shared.append(grader_identity(grader))
+    return short_hash(shared)

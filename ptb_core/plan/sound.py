@@ -24,6 +24,10 @@ class SoundParts:
         """True when the plan has this key and nothing below it is wrong."""
         return key in self._data and not self._is_broken(f"$.{key}")
 
+    def may_read(self, *keys: str) -> bool:
+        """True when nothing below any of these keys is wrong; the plan may lack them."""
+        return not any(self._is_broken(f"$.{key}") for key in keys)
+
     def items(self, key: str) -> Iterator[tuple[str, JsonValue]]:
         """Yield the sound items of a list with their paths."""
         value = self._data.get(key)

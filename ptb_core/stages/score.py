@@ -24,6 +24,8 @@ def score(context: StageContext) -> Scored:
     """Score what was generated; nothing is scored when nothing was."""
     from ptb_core.evaluation.checking import Runners
     from ptb_core.evaluation.scoring import score_completions
+    from ptb_core.execution.stage import programs_of
+    from ptb_core.grading.opening import grader_of
 
     generated = context.result("generate", Generated)
     if generated.state != "done" or generated.completions is None:
@@ -37,7 +39,7 @@ def score(context: StageContext) -> Scored:
         samples_of(task, data_dir_of(prepared), protocol.limit),
         protocol,
         generated.completions,
-        Runners(),
+        Runners(programs=programs_of(context), grader=grader_of(context)),
         _checks(context),
         details={
             **generated.details,

@@ -12,6 +12,7 @@ import ptb_core.catalogue
 from ptb_core.catalogue import load_catalogue
 from ptb_core.cli.main import main
 from ptb_core.plugins import load_plugins
+from ptb_plugins.tasks import EVALUABLE
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,8 @@ def test_every_component_is_a_line_under_its_kind(capsys):
     assert " ".join(gsm8k.split()) == "gsm8k usable Word problems of grade-school mathematics."
 
 
-def test_an_unusable_component_is_followed_by_the_reason(capsys):
+def test_an_unusable_component_is_followed_by_the_reason(capsys, monkeypatch):
+    monkeypatch.delitem(EVALUABLE, "aime2025")
     main(["list", "tasks"])
     lines = capsys.readouterr().out.splitlines()
     index = next(i for i, line in enumerate(lines) if line.startswith("  aime2025 "))

@@ -13,6 +13,7 @@ import ptb_core.catalogue
 from ptb_core.cli.main import main
 from ptb_core.plugins import load_plugins
 from ptb_core.testing.installed import Site, temporary_site
+from ptb_plugins.tasks import EVALUABLE
 
 MODELS = """
 from ptb_core.api import FileSource, ModelSpec, hookimpl
@@ -60,7 +61,7 @@ def test_every_built_in_plugin_is_a_line_with_what_it_brings(site, capsys):
     lines = [" ".join(line.split()) for line in printed(capsys)]
     assert lines[0] == "plugin distribution state load s brings"
     assert f"builtin-judges {OURS} loaded 0.000 3 judges" in lines
-    assert f"builtin-engines {OURS} loaded 0.000 1 engine" in lines
+    assert f"builtin-engines {OURS} loaded 0.000 2 engines" in lines
     assert len(lines) == 8
 
 
@@ -130,7 +131,8 @@ def test_what_was_raised_is_shown_on_request_with_the_author_s_own_lines(site, c
     assert "    ZeroDivisionError: division by zero" in text
 
 
-def test_a_component_that_cannot_be_used_is_shown_with_its_reason(site, capsys):
+def test_a_component_that_cannot_be_used_is_shown_with_its_reason(site, capsys, monkeypatch):
+    monkeypatch.delitem(EVALUABLE, "bfcl")
     lines = printed(capsys, "builtin-tasks")
     index = lines.index("    task bfcl: unusable")
     assert lines[index + 1] == f"      described only: its evaluation code is not part of {OURS}"

@@ -10,6 +10,7 @@ import pytest
 from ptb_core.catalogue import load_catalogue
 from ptb_core.cli.main import main
 from ptb_core.data import data_dir
+from ptb_plugins.tasks import EVALUABLE
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,8 @@ def test_settings_are_shown_with_type_choices_and_default(capsys):
     assert "      Number type of the weights; auto takes the checkpoint's own.\n" in text
 
 
-def test_an_unusable_component_is_shown_with_its_reason(capsys):
+def test_an_unusable_component_is_shown_with_its_reason(capsys, monkeypatch):
+    monkeypatch.delitem(EVALUABLE, "aime2025")
     assert main(["show", "task", "aime2025"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "unusable:"

@@ -18,6 +18,7 @@ from .small_run import NULL, small_run
 HEAVY = {
     "torch", "transformers", "datasets", "vllm", "lm_eval", "docker", "jsonschema", "numpy",
     "aiohttp", "safetensors", "rich", "peft", "gguf", "asyncio", "ssl", "tenacity",
+    "yaml",
 }  # fmt: skip
 
 PROGRAM = """

@@ -169,3 +169,54 @@ def test_the_template_prints_the_fixed_date(
             _, reply = http_post(server.endpoint.socket, "/v1/chat/completions", body)
             answers.append((reply["usage"], reply["choices"][0]["message"]["content"]))
     assert answers[0] == answers[1]
+
+
+def test_a_checkpoint_without_a_tokenizer_is_at_fault(
+    engine: TransformersEngine, checkpoint: Path, tmp_path: Path
+) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (checkpoint / name).unlink()
+    error = refusal(engine, tmp_path / "s", checkpoint)
+    assert isinstance(error, CheckpointError)
+    assert "the checkpoint cannot be served: " in str(error)
+    assert "holds no tokenizer: expected tokenizer.json, a .model file, or vocab.json" in str(error)
+
+
+def test_a_tokenizer_that_makes_no_tokens_is_at_fault(
+    engine: TransformersEngine, checkpoint: Path, tmp_path: Path
+) -> None:
+    data = json.loads((checkpoint / "tokenizer.json").read_text("utf-8"))
+    data["model"] |= {"vocab": {}, "merges": []}
+    data["added_tokens"] = []
+    (checkpoint / "tokenizer.json").write_text(json.dumps(data), "utf-8")
+    error = refusal(engine, tmp_path / "s", checkpoint)
+    assert isinstance(error, CheckpointError)
+    assert "makes no tokens of the text 'warm up'" in str(error)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_give_the_same_text_every_time(
+    engine: TransformersEngine, checkpoint: Path, tmp_path: Path, value: float
+) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(checkpoint / "model.safetensors")
+    filled = {name: torch.full_like(tensor, value) for name, tensor in tensors.items()}
+    save_file(filled, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    chat = {"messages": [{"role": "user", "content": "What is 3 plus 4?"}], "max_tokens": 6}
+    pair = {"prompt": "", "ptb_loglikelihood": {"context": "3 plus 4 is", "continuation": " 7"}}
+    with serving(engine, tmp_path / "s", checkpoint) as server:
+        socket = server.endpoint.socket
+        for settings in ({"temperature": 0}, {"top_p": 0.9, "top_k": 5}, {}):
+            body = {**chat, **settings}
+            replies = [http_post(socket, "/v1/chat/completions", body) for _ in range(2)]
+            assert [status for status, _ in replies] == [200, 200]
+            one, two = (reply["choices"][0] for _, reply in replies)
+            assert one == two
+        status, scored = http_post(socket, "/v1/completions", pair)
+    assert status == 200
+    assert scored["choices"][0]["ptb_loglikelihood"] == {
+        "log_probability": -1e30,
+        "is_greedy": False,
+    }

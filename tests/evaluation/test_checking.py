@@ -209,6 +209,13 @@ def test_a_sample_that_cannot_be_checked_has_a_reason_and_no_score(
     assert [sample.id for sample in scored.samples] == ["a", "c"]
 
 
+def test_where_no_check_is_left_what_raised_is_still_no_score(tmp_path: Path) -> None:
+    completions = {"a": done("raise", "2", "3")["a"] * 2}
+    found = check(tmp_path / "log", completions, Runners())
+    assert found.failures == {"a": "task 'essays' raised in checks: ZeroDivisionError: hostile"}
+    assert (found.completions, found.performed) == ({}, 0)
+
+
 def test_what_a_task_raises_over_a_reply_names_the_task(tmp_path: Path) -> None:
     class Raising(Answers):
         async def ask(self, check: GraderCheck, accepts: Callable[[str], bool]) -> GraderResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +11,12 @@ import msgspec
 import pytest
 from test_score import SAMPLES, SPEC, Letters
 
-from ptb_core.api import Check, Completion, GraderCheck, Sample
-from ptb_core.evaluation.checking import Runners
+from ptb_core.api import Check, Completion, GraderCheck, GraderResult, Sample
+from ptb_core.evaluation.checking import Grader, Runners
 from ptb_core.evaluation.completion_log import LogEntry
 from ptb_core.evaluation.protocol import PAPER_V1, STRICT
 from ptb_core.evaluation.scoring import ScoredCompletions, score_completions
-from ptb_core.specs import ProtocolSpec
+from ptb_core.specs import JsonValue, ProtocolSpec
 
 TWO = replace(STRICT, seeds=(5, 6))
 
@@ -108,4 +108,29 @@ def test_missing_verdicts_make_the_evaluation_incomplete_with_how_much(tmp_path:
         "a": "the plan names no grader",
         "b": "the plan names no grader",
         "c": "it has no completion",
+    }
+
+
+class Telling(Grader):
+    def facts(self) -> dict[str, JsonValue]:
+        return {"model": "m"}
+
+    async def ask(self, check: GraderCheck, accepts: Callable[[str], bool]) -> GraderResult:
+        return GraderResult(text="yes")
+
+
+def test_the_record_says_who_performed_the_checks(tmp_path: Path) -> None:
+    scored = score_completions(
+        Graded(SPEC),
+        SAMPLES,
+        STRICT,
+        write_log(tmp_path / "completions.jsonl", "abc"),
+        Runners(grader=Telling()),
+        tmp_path / "checks.jsonl",
+        details={},
+    )
+    assert scored.evaluation.complete
+    assert scored.evaluation.details == {
+        "checks": {"performed": 3, "resumed": 0},
+        "grader": {"model": "m"},
     }

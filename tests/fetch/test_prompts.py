@@ -84,6 +84,26 @@ def test_a_wording_comes_from_the_installed_package_without_importing_it(
     assert "ptb_test_prompts" not in sys.modules
 
 
+@pytest.mark.parametrize("module", ["ptb_test_prompts.moved", "ptb_other_prompts.texts"])
+def test_an_installed_version_that_has_the_wording_elsewhere_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: FetchContext, module: str
+) -> None:
+    install(tmp_path / "site", monkeypatch, SOURCE)
+    moved = replace(PROMPT, module=module, other_modules=(PROMPT.module,))
+    assert resolve_prompt(moved, offline=True) == (WORDING, "ptb-test-prompts==0.9")
+
+
+def test_of_two_installed_modules_the_one_with_the_pinned_wording_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: FetchContext
+) -> None:
+    install(tmp_path / "site", monkeypatch, SOURCE)
+    (tmp_path / "site/ptb_test_prompts/drifted.py").write_text('TEXT = "Drifted."\n')
+    (tmp_path / "site/ptb_test_prompts/other.py").write_text("TEXT = 1\n")
+    drifted, other = "ptb_test_prompts.drifted", "ptb_test_prompts.other"
+    moved = replace(PROMPT, module=drifted, other_modules=(other, PROMPT.module))
+    assert resolve_prompt(moved, offline=True) == (WORDING, "ptb-test-prompts==0.9")
+
+
 def test_an_installed_wording_that_drifted_gives_way_to_the_pinned_wheel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: FetchContext, index: Path
 ) -> None:

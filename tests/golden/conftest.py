@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import gzip
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-Rows = list[dict[str, Any]]
+from tests.golden.material import Golden, Rows
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +18,10 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def golden_rows(real_data: Path) -> Callable[[str], Rows]:
-    def read(name: str) -> Rows:
-        with gzip.open(real_data / "golden" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines]
+def golden(real_data: Path) -> Golden:
+    return Golden(root=real_data)
 
-    return read
+
+@pytest.fixture(scope="session")
+def golden_rows(golden: Golden) -> Callable[[str], Rows]:
+    return golden.rows

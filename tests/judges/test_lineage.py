@@ -80,10 +80,52 @@ def test_norms_alone_prove_nothing(case: Case) -> None:
     assert case.judge(JUDGE).outcome == "flagged"
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
-def test_weights_that_are_no_numbers_or_all_equal_are_unrelated(case: Case, value: float) -> None:
-    submit(case, {name: np.full_like(array, value) for name, array in base_arrays().items()})
+def test_weights_that_are_all_equal_are_unrelated(case: Case) -> None:
+    submit(case, {name: np.zeros_like(array) for name, array in base_arrays().items()})
     assert case.judge(JUDGE).outcome == "flagged"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_without_finite_numbers_are_told_as_such_and_are_nobodys(
+    case: Case, value: float
+) -> None:
+    submit(case, {name: np.full_like(array, value) for name, array in base_arrays().items()})
+    verdict = case.judge(JUDGE)
+    assert verdict.outcome == "clean"
+    assert verdict.notes == (
+        "776 numbers in 6 tensors are NaN or infinite: model.embed_tokens.weight, "
+        "model.norm.weight, model.layers.0.self_attn.q_proj.weight, "
+        "model.layers.0.self_attn.o_proj.weight, model.layers.1.self_attn.q_proj.weight; a model "
+        "with such weights answers at random at best, as after a training that diverged",
+        "no matrix holds a finite number: nothing of any model is in it",
+    )
+    assert verdict.facts["numbers_not_finite"] == 776
+
+
+def test_single_numbers_that_are_not_finite_do_not_hide_where_the_others_come_from(
+    case: Case,
+) -> None:
+    mine, others = tuned(), base_arrays(seed=77)
+    for arrays in (mine, others):
+        for array in arrays.values():
+            array.reshape(-1)[::7] = np.nan
+    submit(case, mine)
+    verdict = case.judge(JUDGE)
+    assert verdict.outcome == "clean"
+    assert verdict.facts["share_related"] == 1.0
+    assert "tensors are NaN or infinite: model.embed_tokens.weight, " in verdict.notes[0]
+    submit(case, others)
+    (finding,) = case.judge(JUDGE).findings
+    assert finding.violation == "other-base-model"
+
+
+def test_without_finite_numbers_and_without_all_tensors_nothing_is_decided(case: Case) -> None:
+    arrays = {name: np.full_like(array, np.nan) for name, array in base_arrays().items()}
+    del arrays["model.layers.1.self_attn.q_proj.weight"]
+    submit(case, arrays)
+    verdict = case.judge(JUDGE)
+    assert verdict.outcome == "inconclusive"
+    assert verdict.notes[0] == "no matrix could be compared with the base model's"
 
 
 @pytest.mark.parametrize("rows", [-4, 6])

@@ -261,10 +261,10 @@ def test_an_outside_llm_must_be_named_with_its_authentication(plan_file: PlanFil
 def test_what_cannot_run_here_is_an_obstacle_and_no_fault(plan_file: PlanFile) -> None:
     from ptb_core.driver import refuse_obstacles
 
-    plan = read(plan_file({"tasks": ["healthbench"]}))
+    plan = read(plan_file({"condition.gpus": 64, "condition.gpu_name": "H9000"}))
     (obstacle,) = plan.obstacles
-    assert obstacle.startswith("task healthbench: ")
-    with pytest.raises(PluginError, match=r"cannot run here; nothing was started:\n  task health"):
+    assert obstacle.startswith("sandbox local: ")
+    with pytest.raises(PluginError, match=r"cannot run here; nothing was started:\n  sandbox loc"):
         refuse_obstacles(plan)
 
 

@@ -40,6 +40,14 @@ def ptb_register_scaffolds():
                             runs_outside_llm=False))
     {more}
 """
+DESCRIBED = """
+from ptb_core.api import *
+
+@hookimpl
+def ptb_register_tasks():
+    yield TaskSpec(name="described", title="Described", description="Has no code.",
+                   metric="accuracy", n_samples=1, max_tokens=1, data=())
+"""
 DEAF = "import signal; signal.signal(signal.SIGALRM, signal.SIG_IGN); time.sleep(600)"
 DAEMON = (
     'subprocess.Popen(["setsid", "sh", "-c", "sleep 600 & sleep 600"],'
@@ -152,10 +160,11 @@ def test_a_kind_narrows_what_a_name_means(capsys):
     )
 
 
-def test_a_component_that_this_machine_cannot_use_is_skipped_with_its_reason(capsys):
-    code, lines, _ = check(capsys, "aime2025")
+def test_a_component_that_this_machine_cannot_use_is_skipped_with_its_reason(install, capsys):
+    install("ptb-task-described", {"ptb_described.py": DESCRIBED}, "[ptb.v1]\na = ptb_described\n")
+    code, lines, _ = check(capsys, "described")
     assert code == 0
-    assert lines[0] == "task aime2025  [posttrainbench 0.1.0]"
+    assert lines[0] == "task described  [ptb-task-described 1.0]"
     assert lines[1].startswith(
         "  skipped  it is usable on this machine: described only: its evaluation code is not part"
     )

@@ -31,14 +31,26 @@ class GenerationDefaults:
 
 
 def read_generation_config(folder: str | None) -> dict[str, Any]:
-    """Return the content of a folder's generation_config.json; empty when there is none.
+    """Return the content of a folder's generation_config.json.
+
+    Without that file, the end tokens that config.json declares are all of it; without either it
+    is empty. Source: vLLM and transformers, which fall back to config.json.
 
     Raises:
         CheckpointFault: If the file is no JSON object.
     """
-    if folder is None or not (Path(folder) / "generation_config.json").is_file():
+    if folder is None:
         return {}
-    return read_object(Path(folder) / "generation_config.json")
+    if (Path(folder) / "generation_config.json").is_file():
+        return read_object(Path(folder) / "generation_config.json")
+    if not (Path(folder) / "config.json").is_file():
+        return {}
+    config = read_object(Path(folder) / "config.json")
+    inner = config.get("text_config")
+    end = config.get("eos_token_id")
+    if end is None and isinstance(inner, dict):
+        end = inner.get("eos_token_id")
+    return {} if end is None else {"eos_token_id": end}
 
 
 def generation_defaults(settings: dict[str, Any]) -> GenerationDefaults:

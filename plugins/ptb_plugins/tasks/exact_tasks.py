@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from ptb_core.api import Completion, Scoring
+from collections.abc import Callable
+
+from ptb_core.api import Completion, Sample, SampleScore, Scoring
+from ptb_plugins.tasks.numeric_match import match_published, match_repaired
 from ptb_plugins.tasks.think_blocks import without_think_block
 
 TOO_LONG_STATUS = 400
 """HTTP status of a server that refuses a prompt as too long."""
+
+RAISES_MARK = "published-code-raises"
+"""Mark of a completion of which the published evaluation dies, without any score.
+
+Source: protocol.md, "Numeric match, published".
+"""
 
 
 def scored_text(completion: Completion, scoring: Scoring) -> str | None:
@@ -32,3 +41,34 @@ def completion_marks(completion: Completion) -> tuple[str, ...]:
         return ("prompt-too-long",)
     failed = completion.error is not None or completion.http_status != 200
     return ("no-answer",) if failed else ()
+
+
+def score_number(
+    sample: Sample,
+    completion: Completion,
+    scoring: Scoring,
+    *,
+    target: str,
+    unwrap: Callable[[str], str] = str,
+) -> SampleScore:
+    """Score 1 if the number at the end of the answer is the target, else 0.
+
+    Args:
+        sample: The sample.
+        completion: What the model answered.
+        scoring: Published or repaired numeric match.
+        target: The number that is right.
+        unwrap: What is done to the answer before the match.
+    """
+    marks = completion_marks(completion)
+    text = scored_text(completion, scoring)
+    if text is None:
+        return SampleScore(id=sample.id, value=0.0, marks=marks)
+    match = match_published if scoring == "published" else match_repaired
+    verdict = match(unwrap(text), target)
+    return SampleScore(
+        id=sample.id,
+        value=float(verdict.correct),
+        answer=verdict.answer,
+        marks=(*marks, RAISES_MARK) if verdict.raises else marks,
+    )

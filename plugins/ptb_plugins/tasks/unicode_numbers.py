@@ -170,8 +170,9 @@ def _chinese_number(text: str) -> Number | None:
         value = float(whole) + _summed_decimals(decimals)
     except OverflowError as error:
         raise UnreadableNumberError("a number that no float can hold") from error
-    exact = Fraction(whole) + Fraction(f"0.{decimals or 0}")
-    return Number(value=value, exact=exact if len(text) <= _LONGEST_EXACT else None)
+    if len(text) > _LONGEST_EXACT:
+        return Number(value=value, exact=None)
+    return Number(value=value, exact=Fraction(whole) + Fraction(f"0.{decimals or 0}"))
 
 
 def _summed_decimals(digits: str) -> float:

@@ -20,6 +20,7 @@ from ptb_plugins.engines.generation_config import (
     generation_defaults,
     read_generation_config,
 )
+from ptb_plugins.engines.tokenizer_files import require_tokenizer
 from ptb_plugins.engines.transformers.config import ServerConfig
 from ptb_plugins.engines.weights import require_safetensors
 
@@ -70,17 +71,20 @@ def load_tokenizer(folder: Path) -> Any:
     """Load tokenizer data from a folder.
 
     Raises:
-        CheckpointFault: If it cannot be loaded.
+        CheckpointFault: If there is none, it cannot be loaded, or it makes no tokens of plain text.
     """
     from transformers import AutoTokenizer
 
+    require_tokenizer(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
-        tokenizer("warm up", add_special_tokens=False)
+        tokens = tokenizer("warm up", add_special_tokens=False)["input_ids"]
     except Exception as error:
         raise CheckpointFault(f"tokenizer data in {folder} cannot be loaded: {error}") from error
+    if not tokens:
+        raise CheckpointFault(f"the tokenizer in {folder} makes no tokens of the text 'warm up'")
     return tokenizer
 
 

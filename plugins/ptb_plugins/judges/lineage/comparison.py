@@ -40,9 +40,9 @@ class TensorComparison:
     Attributes:
         name: The tensor's name in the submission.
         file: File of the submission that holds it.
-        parameters: Elements of the base's tensor.
-        correlation: Pearson correlation of the common elements, in [-1, 1]; 0 where the
-            submission's are not finite.
+        parameters: Elements of the base's tensor, without those that are not finite numbers in
+            the submission.
+        correlation: Pearson correlation of the common elements that are finite, in [-1, 1].
         identical: True when all common elements are equal.
     """
 
@@ -64,6 +64,8 @@ class Comparison:
         extra: The submission's tensors that the base lacks.
         reshaped: Tensors of another shape: (the submission's, the base's).
         unreadable: Tensors that hold no plain floating-point numbers.
+        not_finite: Tensors with elements that are NaN or infinite, and how many they are. Such
+            elements say nothing of where they come from: they are left out of every comparison.
         resized: Vocabulary tensors with another number of rows.
     """
 
@@ -73,6 +75,7 @@ class Comparison:
     extra: list[StoredTensor] = field(default_factory=list)
     reshaped: list[tuple[StoredTensor, StoredTensor]] = field(default_factory=list)
     unreadable: list[StoredTensor] = field(default_factory=list)
+    not_finite: list[tuple[StoredTensor, int]] = field(default_factory=list)
     resized: list[str] = field(default_factory=list)
 
     def share(self, related: float) -> float:
@@ -82,6 +85,12 @@ class Comparison:
         total = sum(each.parameters for each in self.matrices)
         total += sum(tensor.parameters for tensor in lost if len(tensor.shape) > 1)
         return good / total if total else 0.0
+
+    @property
+    def nothing_finite(self) -> bool:
+        """Whether all of the base's matrices are there and hold no finite number."""
+        others = self.missing or self.reshaped or self.unreadable
+        return bool(self.not_finite) and not others and not self.matrices
 
     @property
     def identical(self) -> bool:
@@ -140,20 +149,23 @@ def _compare_tensor(base: StoredTensor, other: StoredTensor, result: Comparison)
     if base.shape != other.shape:
         result.resized.append(f"{other.name} {list(base.shape)} -> {list(other.shape)}")
     try:
-        correlation, identical = _correlate(base, other, rows)
+        sums = _sums(base, other, rows)
     except CheckpointError:
         result.unreadable.append(other)
         return
+    if sums.not_finite:
+        result.not_finite.append((other, sums.not_finite))
+    correlation = _pearson(sums)
     if len(base.shape) < 2:
-        result.others_identical = result.others_identical and identical
+        result.others_identical = result.others_identical and sums.identical
     elif correlation is not None:
         result.matrices.append(
             TensorComparison(
                 name=other.name,
                 file=other.file.name,
-                parameters=base.parameters,
+                parameters=base.parameters - sums.not_finite,
                 correlation=round(correlation, 4),
-                identical=identical,
+                identical=sums.identical,
             )
         )
 
@@ -172,19 +184,37 @@ def _common_rows(base: StoredTensor, other: StoredTensor) -> int | None:
     return None
 
 
-def _correlate(base: StoredTensor, other: StoredTensor, rows: int) -> tuple[float | None, bool]:
-    """Return the correlation of the first rows (None for a constant base), and equality."""
+@dataclass(slots=True)
+class _Sums:
+    """Sums over the common elements x of the base and y of the submission that are finite."""
+
+    count: int = 0
+    not_finite: int = 0
+    identical: bool = True
+    moments: Doubles = field(default_factory=lambda: np.zeros(5))
+    """Of x, y, x², y² and xy."""
+
+    def add(self, x: Doubles, y: Doubles) -> None:
+        """Take in the next elements."""
+        self.identical = self.identical and bool(np.array_equal(x, y))
+        finite = np.isfinite(y)
+        if not finite.all():
+            x, y = x[finite], y[finite]
+        self.count += len(y)
+        self.not_finite += len(finite) - len(y)
+        self.moments += [x.sum(), y.sum(), x @ x, y @ y, x @ y]
+
+
+def _sums(base: StoredTensor, other: StoredTensor, rows: int) -> _Sums:
+    """Read the first rows of two tensors, a piece at a time."""
     elements = rows * math.prod(base.shape[1:])
-    sums = np.zeros(5)
-    identical = True
+    sums = _Sums()
     with base.file.open("rb") as one, other.file.open("rb") as two:
         for start in range(0, elements, _STEP_ELEMENTS):
             count = min(_STEP_ELEMENTS, elements - start)
-            x, y = _numbers(one, base, start, count), _numbers(two, other, start, count)
-            identical = identical and bool(np.array_equal(x, y))
             with np.errstate(all="ignore"):
-                sums += [x.sum(), y.sum(), x @ x, y @ y, x @ y]
-    return _pearson(sums, elements), identical
+                sums.add(_numbers(one, base, start, count), _numbers(two, other, start, count))
+    return sums
 
 
 def _numbers(stream: BinaryIO, tensor: StoredTensor, start: int, count: int) -> Doubles:
@@ -193,10 +223,12 @@ def _numbers(stream: BinaryIO, tensor: StoredTensor, start: int, count: int) -> 
     return decode_floats(stream.read(count * width), tensor.dtype).astype(np.float64)
 
 
-def _pearson(sums: Doubles, count: int) -> float | None:
-    x, y, xx, yy, xy = sums.tolist()
-    variance_x = xx - x * x / max(1, count)
-    variance_y = yy - y * y / max(1, count)
+def _pearson(sums: _Sums) -> float | None:
+    """Return the correlation; None where the base is constant or nothing is finite."""
+    x, y, xx, yy, xy = sums.moments.tolist()
+    count = max(1, sums.count)
+    variance_x = xx - x * x / count
+    variance_y = yy - y * y / count
     if not variance_x > 1e-12 * max(1.0, xx):
         return None
     if not math.isfinite(variance_y) or variance_y <= 0:

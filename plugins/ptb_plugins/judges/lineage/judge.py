@@ -175,6 +175,14 @@ def _weigh_shapes(comparison: Comparison, weighing: _Weighing) -> None:
             names = ", ".join(tensor.name for tensor in tensors[:_SHOWN])
             weighing.notes.append(f"the submission {kind} {len(tensors)} tensors: {names}")
     weighing.notes += [f"vocabulary resized: {each}" for each in comparison.resized]
+    if comparison.not_finite:
+        names = ", ".join(tensor.name for tensor, _ in comparison.not_finite[:_SHOWN])
+        elements = sum(count for _, count in comparison.not_finite)
+        weighing.notes.append(
+            f"{elements:,} numbers in {len(comparison.not_finite)} tensors are NaN or infinite: "
+            f"{names}; a model with such weights answers at random at best, as after a training "
+            "that diverged"
+        )
 
 
 def _weigh_values(comparison: Comparison, weighing: _Weighing) -> None:
@@ -184,6 +192,7 @@ def _weigh_values(comparison: Comparison, weighing: _Weighing) -> None:
         "share_related": round(share, 4),
         "identical": comparison.identical,
         "matrices_compared": len(correlations),
+        "numbers_not_finite": sum(count for _, count in comparison.not_finite),
         "lowest_correlation": correlations[0] if correlations else None,
         "median_correlation": correlations[len(correlations) // 2] if correlations else None,
     }
@@ -191,7 +200,9 @@ def _weigh_values(comparison: Comparison, weighing: _Weighing) -> None:
         weighing.notes.append("the submission is the untouched base model")
     unrelated = f"{1 - share:.0%} of the base model's matrix parameters have no counterpart"
     explained = f"{unrelated} that correlates with them by {RELATED} or more"
-    if share < FLAGGED_SHARE and not comparison.matrices:
+    if comparison.nothing_finite:
+        weighing.notes.append("no matrix holds a finite number: nothing of any model is in it")
+    elif share < FLAGGED_SHARE and not comparison.matrices:
         weighing.doubts.append("no matrix could be compared with the base model's")
     elif share < FLAGGED_SHARE:
         weighing.findings.append(_other_base(comparison, explained))

@@ -24,8 +24,9 @@ from ptb_core.api import (
     mean_and_stderr,
     read_rows,
 )
-from ptb_plugins.tasks.exact_tasks import completion_marks, scored_text
-from ptb_plugins.tasks.numeric_match import is_number, match_published, match_repaired
+from ptb_plugins.tasks.exact_tasks import score_number
+from ptb_plugins.tasks.numeric_match import is_number
+from ptb_plugins.tasks.task_data import check_wording, filled, text_column
 
 SHOT_ROWS = (3082, 2184, 5897, 2437, 6330, 819, 3812, 5878, 5302, 5876)
 """Rows of the train split, counting from 0, that are shown as examples, in this order.
@@ -37,7 +38,6 @@ KNOWN_BY_WORDS = 25
 """Words of the shortest solution that is searched for; shorter ones may be anybody's arithmetic."""
 
 ANSWER_MARK = "####"
-RAISES_MARK = "published-code-raises"
 
 
 class Gsm8k(Task):
@@ -50,9 +50,7 @@ class Gsm8k(Task):
             DataError: If a row has no question or no numeric answer, or an example is missing.
         """
         system = "\n\n".join(_shots(data))
-        template = data.prompt(self.spec.prompts[0].name)
-        if template.count("{prompt}") != 1:
-            raise DataError("gsm8k: the prompt's wording must hold {prompt} exactly once")
+        template = check_wording("gsm8k", data.prompt(self.spec.prompts[0].name), "prompt")
         return [
             _sample(number, row, system, template)
             for number, row in enumerate(read_rows(data.file("test")))
@@ -60,7 +58,7 @@ class Gsm8k(Task):
 
     def requests(self, sample: Sample, requests: RequestKind) -> tuple[ChatRequest, ...]:
         """Return one request: the examples as system message, the question in the template."""
-        user = sample.input["template"].replace("{prompt}", sample.input["question"])
+        user = filled(sample.input["template"], prompt=sample.input["question"])
         messages = (
             {"role": "system", "content": sample.input["system"]},
             {"role": "user", "content": user},
@@ -72,18 +70,7 @@ class Gsm8k(Task):
     ) -> SampleScore:
         """Score 1 if the number at the end of the answer is the target, else 0."""
         (completion,) = completions
-        marks = completion_marks(completion)
-        text = scored_text(completion, scoring)
-        if text is None:
-            return SampleScore(id=sample.id, value=0.0, marks=marks)
-        match = match_published if scoring == "published" else match_repaired
-        verdict = match(text, sample.target)
-        return SampleScore(
-            id=sample.id,
-            value=float(verdict.correct),
-            answer=verdict.answer,
-            marks=(*marks, RAISES_MARK) if verdict.raises else marks,
-        )
+        return score_number(sample, completion, scoring, target=sample.target)
 
     def aggregate(self, scores: Sequence[SampleScore], scoring: Scoring) -> TaskScore:
         """Return the accuracy and its standard error."""
@@ -143,8 +130,4 @@ def _split_answer(answer: str) -> tuple[str, str]:
 
 
 def _text(row: Mapping[str, JsonValue], column: str, number: int) -> str:
-    value = row.get(column)
-    if not isinstance(value, str):
-        found = ", ".join(row) or "nothing"
-        raise DataError(f"gsm8k: row {number} has no text {column!r}; its columns are {found}")
-    return value
+    return text_column("gsm8k", row, column, number)

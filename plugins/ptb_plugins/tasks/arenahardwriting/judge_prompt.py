@@ -1,0 +1,87 @@
+"""The wording of the judge's question.
+
+::
+
+    [system]
+    Instructions that name the five verdicts.
+    [user]
+    {question}
+    {answer_a}
+    {answer_b}
+
+A text without the two headings is one user message. ``{question}``, ``{answer_a}`` and
+``{answer_b}`` stand exactly once; ``{fence}`` may stand anywhere and becomes a number that
+depends on the three texts, so that none of them can hold it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from ptb_core.api import DataDir, DataError, JsonValue
+from ptb_plugins.tasks.arenahardwriting.verdicts import LABELS
+
+NAME = "judge-prompt"
+"""Of the shipped data file, and of the prompt with which a plan replaces it."""
+
+_ONCE = ("{question}", "{answer_a}", "{answer_b}")
+_PLACEHOLDER = re.compile(r"\{(question|answer_a|answer_b|fence)\}")
+_SECTIONS = re.compile(r"\[system\]\n(.*?)\n\[user\]\n(.*)", re.DOTALL)
+
+
+def judge_wording(data: DataDir) -> dict[str, JsonValue]:
+    """Return the wording by role: ``user``, and ``system`` where the text has the headings.
+
+    Raises:
+        DataError: If the text cannot be read, lacks a placeholder or a label, or has a
+            placeholder twice.
+    """
+    text, origin = _text(data)
+    for placeholder in _ONCE:
+        if text.count(placeholder) != 1:
+            raise DataError(
+                f"arenahardwriting: {origin} holds {placeholder} {text.count(placeholder)} times, "
+                "expected exactly once"
+            )
+    missing = [f"[[{label}]]" for label in LABELS if f"[[{label}]]" not in text]
+    if missing:
+        raise DataError(
+            f"arenahardwriting: {origin} must offer every verdict; it lacks {', '.join(missing)}"
+        )
+    sections = _SECTIONS.fullmatch(text)
+    if sections is None:
+        return {"user": text}
+    return {"system": sections[1].strip(), "user": sections[2].strip()}
+
+
+def _text(data: DataDir) -> tuple[str, str]:
+    if NAME in data.prompts:
+        return data.prompts[NAME].strip(), "the judge prompt that the plan names"
+    path = data.file(NAME)
+    try:
+        return path.read_text("utf-8").strip(), f"the judge prompt {path}"
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"arenahardwriting: the judge prompt {path} cannot be read ({error}); install "
+            "posttrainbench again"
+        ) from error
+
+
+def judge_messages(
+    wording: Mapping[str, JsonValue], question: str, answer_a: str, answer_b: str
+) -> tuple[Mapping[str, JsonValue], ...]:
+    """Return the messages of one game; braces in the three texts are left alone."""
+    texts = (question, answer_a, answer_b)
+    fence = hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).hexdigest()[:16]
+    names = ("question", "answer_a", "answer_b", "fence")
+    fillings = dict(zip(names, (*texts, fence), strict=True))
+    return tuple(
+        {
+            "role": role,
+            "content": _PLACEHOLDER.sub(lambda found: fillings[found[1]], str(wording[role])),
+        }
+        for role in ("system", "user")
+        if role in wording
+    )

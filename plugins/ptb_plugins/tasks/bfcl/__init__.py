@@ -1,0 +1,1 @@
+"""BFCL: one function call per question, with the right name and arguments."""

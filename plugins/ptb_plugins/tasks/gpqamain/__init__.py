@@ -1,0 +1,1 @@
+"""GPQA: graduate-level science questions with four choices."""

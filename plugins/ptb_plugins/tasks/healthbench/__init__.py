@@ -1,0 +1,1 @@
+"""HealthBench, easy subset: health conversations graded criterion by criterion."""

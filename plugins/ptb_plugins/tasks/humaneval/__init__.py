@@ -1,0 +1,1 @@
+"""HumanEval: code extraction, programs to run, and scoring, published and repaired."""

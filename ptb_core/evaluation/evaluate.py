@@ -1,0 +1,294 @@
+"""An evaluation that stands alone: one checkpoint on one task, in a folder of its own.
+
+Serves, asks and scores with the functions that a cell's final evaluation uses, so that the same
+checkpoint has the same completions and verdicts. Killed or interrupted, it continues where it
+stood: no question is asked twice, no program run twice, no grader paid twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from ptb_core import lock
+from ptb_core.atomic import write_json
+from ptb_core.cache import cache_root
+from ptb_core.canonical import file_sha256
+from ptb_core.data import data_dir
+from ptb_core.errors import RecordError, SandboxElsewhereError, SandboxLostError
+from ptb_core.evaluation.evaluation_folder import Answered, EvaluationFolder, Summary
+from ptb_core.evaluation.exchange import DataDir, Sample
+from ptb_core.evaluation.protocol import seeded_generation_config
+from ptb_core.evaluation.samples import samples_of
+from ptb_core.evaluation.serving import (
+    LIMIT_HOURS,
+    LiveServer,
+    Subject,
+    answer_details,
+    ask_everything,
+    require_all,
+    serve_mounts,
+    serve_request,
+)
+from ptb_core.interfaces import Engine, Sandbox, Session, Task
+from ptb_core.sandboxing import SandboxRequest
+from ptb_core.specs import ComponentChoice, JsonValue, ProtocolSpec
+
+if TYPE_CHECKING:
+    from ptb_core.evaluation.checking import Runners
+    from ptb_core.evaluation.scoring import ScoredCompletions
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Told what is under way, such as ``answers``, and the numbers done and expected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationJob:
+    """What is evaluated, and how.
+
+    Attributes:
+        subject: The checkpoint.
+        revision: What identifies its weights: a hub commit, or ``sha256:`` and a digest.
+        base_revision: The same of the base model.
+        origin: Where the checkpoint comes from, for readers.
+        task: The task.
+        data: Its data.
+        protocol: The protocol.
+        engine: The engine.
+        engine_choice: Its name and settings, defaults filled in.
+        sandbox: The sandbox that serves the checkpoint.
+        sandbox_choice: Its name and settings.
+        components: Where task, model, engine and sandbox come from.
+        devices: GPUs handed to the engine.
+        asked_of: Further facts that answers or scores depend on, such as the grader's.
+        notes: What a reader must know besides.
+    """
+
+    subject: Subject
+    revision: str
+    base_revision: str
+    origin: str
+    task: Task
+    data: DataDir
+    protocol: ProtocolSpec
+    engine: Engine
+    engine_choice: ComponentChoice
+    sandbox: Sandbox
+    sandbox_choice: ComponentChoice
+    components: Mapping[str, JsonValue]
+    devices: tuple[str, ...] = ()
+    asked_of: Mapping[str, JsonValue] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> dict[str, JsonValue]:
+        """Everything that an answer or a score depends on and a user can choose."""
+        return {
+            "task": self.task.spec.name,
+            "data": dict(self.data.revisions),
+            "model": self.subject.model.name,
+            "checkpoint": self.revision,
+            "base model": self.base_revision,
+            "protocol": msgspec.to_builtins(self.protocol),
+            "engine": msgspec.to_builtins(self.engine_choice),
+            "sandbox": self.sandbox_choice.name,
+            **self.asked_of,
+        }
+
+
+def evaluate(
+    job: EvaluationJob, folder: EvaluationFolder, runners: Runners, progress: Progress
+) -> Summary:
+    """Evaluate a checkpoint, or go on with it, and leave samples and summary in the folder.
+
+    Args:
+        job: What to evaluate.
+        folder: Where; new, or one in which the same evaluation was begun.
+        runners: Who performs the task's checks.
+        progress: Told how far it is, at least every second. What it raises ends the call.
+
+    Returns:
+        The summary; its evaluation is complete only when every sample has a score.
+
+    Raises:
+        UsageError: If the folder holds another evaluation, or another process works in it.
+        CheckpointError: If the checkpoint cannot be loaded.
+        EngineError: If the server failed, or samples stayed without an answer.
+        RecordError: If a file of the folder is damaged or was changed.
+    """
+    with folder.claimed(job.identity):
+        _end_earlier_server(job, folder)
+        samples = samples_of(job.task, job.data, job.protocol.limit)
+        answered = folder.read_answered() or _generate(job, folder, samples, progress)
+        _require_unchanged(folder, answered)
+        scored = _score(job, folder, samples, answered, runners, progress)
+        _write_samples(job, folder, samples, scored)
+        summary = _summary(job, answered, scored)
+        write_json(folder.summary, summary)
+        return summary
+
+
+def _generate(
+    job: EvaluationJob, folder: EvaluationFolder, samples: Sequence[Sample], progress: Progress
+) -> Answered:
+    with _serving(job, folder) as session:
+        request = serve_request(job.subject, job.protocol, job.engine_choice.settings, session)
+        endpoint = job.engine.serve(request, session)
+        results = ask_everything(
+            job.task,
+            samples,
+            job.subject,
+            job.protocol,
+            endpoint,
+            folder.completions,
+            lambda done, total: progress("answers", done, total),
+        )
+        facts = session.facts()
+    require_all(results)
+    answered = Answered(
+        completions_sha256=file_sha256(folder.completions),
+        details=answer_details(
+            job.task.spec, job.subject.model, job.protocol, job.engine_choice, results
+        ),
+        facts=facts,
+    )
+    write_json(folder.answered, answered)
+    return answered
+
+
+@contextlib.contextmanager
+def _serving(job: EvaluationJob, folder: EvaluationFolder) -> Iterator[Session]:
+    """Open a session for the server; its files go when the block ends well."""
+    root = folder.path / f"server-{secrets.token_hex(4)}"
+    root.mkdir()
+    engine_files = root / "engine"
+    engine_files.mkdir()
+    config = seeded_generation_config(job.subject.checkpoint, job.subject.base_model)
+    write_json(engine_files / "generation_config.json", config)
+    session = job.sandbox.open(
+        SandboxRequest(
+            name=f"evaluate-{job.task.spec.name}-{root.name}",
+            role="serve",
+            root=root / "sandbox",
+            mounts=serve_mounts(job.subject, engine_files),
+            hidden=(
+                folder.path,
+                cache_root(),
+                data_dir() / "embedded",
+                *sorted(job.data.files.values()),
+            ),
+            network="none",
+            devices=job.devices,
+            deadline_unix_s=time.time() + LIMIT_HOURS * 3600,
+            settings=job.sandbox_choice.settings,
+        )
+    )
+    try:
+        write_json(folder.live, LiveServer(session=session.handle, folder=str(folder.path)))
+        yield session
+    finally:
+        session.close()
+        folder.live.unlink(missing_ok=True)
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def _end_earlier_server(job: EvaluationJob, folder: EvaluationFolder) -> None:
+    """End what a killed process left behind; its completions are in the log."""
+    live = folder.read_live()
+    if live is not None and live.folder == str(folder.path):
+        with contextlib.suppress(SandboxLostError, SandboxElsewhereError):
+            job.sandbox.attach(live.session).close()
+    folder.live.unlink(missing_ok=True)
+    for left in folder.path.glob("server-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _require_unchanged(folder: EvaluationFolder, answered: Answered) -> None:
+    remedy = f"restore it, or remove {folder.answered.name} to have the rest asked again"
+    try:
+        found = file_sha256(folder.completions)
+    except OSError as error:
+        raise RecordError(
+            f"{folder.completions} cannot be read ({error.strerror}); {remedy}"
+        ) from error
+    if found != answered.completions_sha256:
+        raise RecordError(
+            f"{folder.completions} has changed since the checkpoint answered: sha256 "
+            f"{answered.completions_sha256[:12]} then, {found[:12]} now; {remedy}"
+        )
+
+
+def _score(
+    job: EvaluationJob,
+    folder: EvaluationFolder,
+    samples: Sequence[Sample],
+    answered: Answered,
+    runners: Runners,
+    progress: Progress,
+) -> ScoredCompletions:
+    from ptb_core.evaluation.scoring import score_completions
+
+    prompts = {
+        name: hashlib.sha256(text.encode()).hexdigest() for name, text in job.data.prompts.items()
+    }
+    return score_completions(
+        job.task,
+        samples,
+        job.protocol,
+        folder.completions,
+        runners,
+        folder.checks,
+        details={**answered.details, "data": dict(job.data.revisions), "prompts": prompts},
+        progress=lambda done, total: progress("checks", done, total),
+    )
+
+
+def _write_samples(
+    job: EvaluationJob,
+    folder: EvaluationFolder,
+    samples: Sequence[Sample],
+    scored: ScoredCompletions,
+) -> None:
+    from ptb_core.evaluation.sample_lines import lines_of_rounds, write_sample_lines
+
+    lines = lines_of_rounds(
+        job.task, samples, job.protocol, folder.completions, folder.checks, scored.rounds
+    )
+    write_sample_lines(folder.samples, lines)
+
+
+def _summary(job: EvaluationJob, answered: Answered, scored: ScoredCompletions) -> Summary:
+    evaluation = scored.evaluation
+    if not evaluation.complete:
+        evaluation = replace(evaluation, scores={})
+    return Summary(
+        task=job.task.spec.name,
+        model=job.subject.model.name,
+        checkpoint={
+            "path": str(job.subject.checkpoint),
+            "revision": job.revision,
+            "origin": job.origin,
+            "base_model_revision": job.base_revision,
+        },
+        protocol=job.protocol,
+        engine=job.engine_choice,
+        sandbox=job.sandbox_choice,
+        facts=answered.facts,
+        evaluation=evaluation,
+        lock={
+            "software": lock.software(),
+            "machine": lock.machine(),
+            "components": dict(job.components),
+            **job.asked_of,
+        },
+        created_unix_s=time.time(),
+        notes=job.notes,
+    )
