@@ -14,8 +14,6 @@ from tiny_models import (
     ADD,
     CALLS,
     build_unservable_model,
-    teach_tool_calls,
-    write_generation_config,
 )
 from vllm_servers import real_settings, vllm_engine, vllm_serving
 
@@ -28,27 +26,19 @@ pytestmark = pytest.mark.vllm
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
-LONGEST = 40
+LONGEST = 120
 
 Ask = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    real_settings()
-    folder = teach_tool_calls(tiny_model, tmp_path_factory.mktemp("tools") / "model")
-    write_generation_config(
-        folder, eos_token_id=end_id(folder, "<|endoftext|>"), max_new_tokens=LONGEST
-    )
-    return folder
+def model(taught_model: Path) -> Path:
+    return taught_model
 
 
 @pytest.fixture(scope="module")
-def served(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    settings = {**real_settings(), "dtype": "float32"}
-    root = tmp_path_factory.mktemp("vllm")
-    with vllm_serving(root, model, settings, template_date="2024-01-02") as server:
-        yield server
+def served(vllm_served: Serving) -> Serving:
+    return vllm_served
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +46,8 @@ def beside(
     engine: TransformersEngine, model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Serving]:
     """The same checkpoint on transformers."""
-    with serving(engine, tmp_path_factory.mktemp("beside"), model) as server:
+    root = tmp_path_factory.mktemp("beside")
+    with serving(engine, root, model, max_context_tokens=4096) as server:
         yield server
 
 
@@ -139,7 +130,7 @@ def test_published_requests_follow_the_generation_config_alone(
 
 
 def test_a_seed_repeats_its_answer_and_another_gives_another(ask: Ask) -> None:
-    body = {"prompt": "5 plus 2 is", "temperature": 1.5}
+    body = {"prompt": "5 plus 2 is", "temperature": 1.5, "top_k": 0}
     first, again = (ask(TEXT, **body, seed=7)["text"] for _ in range(2))
     assert first == again
     assert len({ask(TEXT, **body, seed=seed)["text"] for seed in range(5)}) > 1
@@ -212,12 +203,12 @@ def test_log_likelihoods_are_those_of_transformers(
 def test_a_prompt_that_is_too_long_is_an_answer_with_status_400(
     served: Serving, tmp_path: Path
 ) -> None:
-    long = ChatRequest(messages=tuple(user("9 plus 9 is 18\n" * 200)))
+    long = ChatRequest(messages=tuple(user("9 plus 9 is 18\n" * 2000)))
     requests = [SampleRequests(id="long", requests=(long,))]
     result = generate(requests, served.endpoint, options("published"), tmp_path / "log")
     (answer,) = result.completions["long"]
     assert (answer.http_status, answer.finish_reason) == (400, "error")
-    assert "maximum context length is 256 tokens" in str(answer.error)
+    assert "maximum context length is 4096 tokens" in str(answer.error)
 
 
 def test_the_template_prints_the_fixed_date(served: Serving) -> None:
@@ -226,7 +217,7 @@ def test_the_template_prints_the_fixed_date(served: Serving) -> None:
     _, tokens = http_post(served.endpoint.socket, "/tokenize", body)
     body = {"model": served.endpoint.model_name, "tokens": tokens["tokens"]}
     _, text = http_post(served.endpoint.socket, "/detokenize", body)
-    assert text["prompt"].startswith("02 January 2024\n<|im_start|>system\nx<|im_end|>")
+    assert text["prompt"].startswith("01 January 2026\n<|im_start|>system\nx<|im_end|>")
 
 
 def test_what_serves_is_told(served: Serving) -> None:

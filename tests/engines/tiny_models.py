@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import random
 import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +40,30 @@ def chats(count: int, seed: int) -> list[str]:
 
 ADD = {
     "type": "function",
-    "function": {"name": "add", "parameters": {"type": "object", "properties": {}}},
+    "function": {
+        "name": "add",
+        "description": "Adds.",
+        "parameters": {"type": "object", "properties": {}},
+    },
 }
 CALLS = {
     "add 3 4": '<tool_call>\n{"name": "add", "arguments": {"a": 3, "b": 4}}\n</tool_call>',
     "add 5 2": 'Let me.\n<tool_call>\n{"name": "add", "arguments": {"a": 5, "b": 2}}\n</tool_call>',
 }
-"""What the model that calls tools answers, by the user's message."""
+"""What a taught model answers to these messages when it has the tool :data:`ADD`."""
 
 
-def teach_tool_calls(source: Path, folder: Path, steps: int = 150) -> Path:
-    """Teach a tiny model :data:`CALLS` by heart, beside what it knows; about 10 s."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """An answer to be known by heart."""
+
+    messages: Sequence[Mapping[str, Any]]
+    answer: str
+    tools: Sequence[Mapping[str, Any]] = ()
+
+
+def teach(source: Path, folder: Path, lessons: Sequence[Lesson], steps: int = 600) -> Path:
+    """Teach a tiny model answers by heart, and let it read 4096 tokens; 20 to 60 s."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -56,28 +72,42 @@ def teach_tool_calls(source: Path, folder: Path, steps: int = 150) -> Path:
     shutil.copytree(source, folder)
     tokenizer = AutoTokenizer.from_pretrained(source)
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-    texts = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": asked}],
-            tools=[ADD],
-            chat_template=TEMPLATE,
-            add_generation_prompt=True,
-            tokenize=False,
-        )
-        + f"{answer}<|im_end|>\n<|endoftext|>"
-        for asked, answer in CALLS.items()
-    ]
-    rows = [tokenizer(text)["input_ids"] for text in [*texts, *chats(3, 1)]]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    rows = [_row(tokenizer, lesson) for lesson in lessons]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
     for _ in range(steps):
-        for row in rows:
-            ids = torch.tensor([row])
-            loss = model(input_ids=ids, labels=ids).loss
+        worst = 0.0
+        for ids, labels in rows:
+            loss = model(input_ids=ids, labels=labels).loss
             loss.backward()
+            worst = max(worst, float(loss.detach()))
+        if worst < KNOWN_BY_HEART_LOSS:
+            break
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
+    model.config.max_position_embeddings = 4096
     model.eval().save_pretrained(folder)
     return folder
+
+
+KNOWN_BY_HEART_LOSS = 0.01
+
+
+def _row(tokenizer: Any, lesson: Lesson) -> tuple[Any, Any]:
+    import torch
+
+    prompt = tokenizer.apply_chat_template(
+        list(lesson.messages),
+        tools=list(lesson.tools) or None,
+        chat_template=TEMPLATE,
+        add_generation_prompt=True,
+        tokenize=False,
+        strftime_now=lambda form: datetime.date(2026, 1, 1).strftime(form),
+    )
+    known = tokenizer(prompt)["input_ids"]
+    learnt = tokenizer(f"{lesson.answer}<|im_end|>\n<|endoftext|>")["input_ids"]
+    labels = [-100] * len(known) + learnt
+    return torch.tensor([known + learnt]), torch.tensor([labels])
 
 
 def build_tiny_model(folder: Path, steps: int = 200) -> Path:
