@@ -122,6 +122,19 @@ class EngineConformance(ComponentConformance[Engine]):
         status, reply = self._chat()
         expect(status == 200, f"a server must work without network; it answers {status}: {reply}")
 
+    def test_what_it_needs_of_this_machine_is_told(self) -> None:
+        """obstacles() gives sentences, none where it serves; host_folders() gives real folders."""
+        obstacles: object = self.component.obstacles(self._settings())
+        expect(
+            obstacles == (),
+            f"obstacles() must return () where the engine is checked; it returned {obstacles!r}",
+        )
+        for folder in self.component.host_folders(self._settings()):
+            expect(
+                isinstance(folder, Path) and folder.is_absolute() and folder.is_dir(),
+                f"host_folders() must return absolute paths of folders; it returned {folder!r}",
+            )
+
     # Answers ------------------------------------------------------------------------------
 
     def test_a_chat_completion_has_the_known_form(self) -> None:

@@ -46,7 +46,14 @@ def taught_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         Lesson(messages=[{"role": "user", "content": text}], tools=[ADD], answer=answer)
         for text, answer in CALLS.items()
     ]
-    learnt = [*calls, *lessons(tmp_path_factory.mktemp("lessons"))]
+    sums = [
+        Lesson(
+            messages=[{"role": "user", "content": f"What is {number} plus 4?"}],
+            answer=f"It is {number + 4}.",
+        )
+        for number in range(9)
+    ]
+    learnt = [*calls, *sums, *lessons(tmp_path_factory.mktemp("lessons"))]
     folder = teach(tiny_model, tmp_path_factory.mktemp("taught") / "model", learnt)
     write_generation_config(folder, eos_token_id=0, max_new_tokens=LONGEST_ANSWER, top_k=1)
     return folder

@@ -216,6 +216,11 @@ def test_the_session_is_shown_the_interpreters_environment_but_no_system_folder(
     assert vllm_engine().host_folders({"python": None}) == ()
 
 
+def test_the_interpreter_is_named_by_an_absolute_path() -> None:
+    first, *_ = vllm_engine().obstacles({"python": "venv/bin/python"})
+    assert first == ("the engine's setting python is 'venv/bin/python', expected an absolute path")
+
+
 # Servers that do not start --------------------------------------------------------------------
 
 

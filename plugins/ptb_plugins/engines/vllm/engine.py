@@ -171,6 +171,9 @@ def serve_arguments(
 def setting_faults(settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
     """Return what is wrong with the engine's settings, one sentence each."""
     faults = []
+    python = settings.get("python")
+    if python is not None and not str(python).startswith("/"):
+        faults.append(f"python is {python!r}, expected an absolute path")
     fraction = settings.get("gpu_memory_utilization", 0.9)
     if not 0 < fraction <= 1:
         faults.append(f"gpu_memory_utilization is {fraction}, expected above 0 and at most 1")
