@@ -460,6 +460,10 @@ class Engine(Component[EngineSpec]):
             EngineError: If the server died or did not become ready for any other reason.
         """
 
+    def why_ended(self, endpoint: Endpoint, session: Session) -> str:
+        """Return in a few words why a server that had been ready has ended; empty if not known."""
+        return ""
+
 
 # Judges ---------------------------------------------------------------------------------------
 

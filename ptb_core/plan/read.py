@@ -257,7 +257,7 @@ class _Reader:
         return spec, reader.price(spec)
 
     def _in_image(self) -> bool:
-        sandbox = self._data["sandbox"]
+        sandbox = self._data.get("sandbox")
         return isinstance(sandbox, dict) and bool(sandbox.get("image"))
 
     def _gpu_hour_usd(self) -> float:

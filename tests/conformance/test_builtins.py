@@ -143,6 +143,22 @@ class TestTransformers(EngineConformance):
     settings: ClassVar = {"device": "cpu", "threads": 1}
 
 
+@pytest.mark.vllm
+class TestVllm(EngineConformance):
+    name = "vllm"
+    settings: ClassVar = {
+        "python": os.environ.get("PTB_TEST_VLLM_PYTHON"),
+        "gpu_memory_utilization": 0.3,
+        "cpu_kv_cache_gib": 1,
+        "enforce_eager": True,
+        "max_num_seqs": 16,
+    }
+
+    def skip_unless_usable(self) -> None:
+        if not self.settings["python"]:
+            raise SkipTest("PTB_TEST_VLLM_PYTHON names no interpreter that has vLLM")
+
+
 class LocalConformance(SandboxConformance):
     name = "local"
 

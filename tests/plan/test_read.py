@@ -327,6 +327,32 @@ def test_what_a_sandbox_raises_about_programs_is_an_obstacle(
     assert "its execute_obstacles() raised ValueError: no idea" in obstacle
 
 
+def test_an_engine_says_before_the_start_why_it_cannot_serve_here(plan_file: PlanFile) -> None:
+    engine = {"name": "vllm", "settings": {"python": "/nowhere", "max_num_seqs": 0}}
+    faults, missing = read(plan_file({"engine": engine})).obstacles
+    assert faults == "engine vllm: the engine's setting max_num_seqs is 0, expected 1 or more"
+    assert missing.startswith(
+        "engine vllm: the engine's setting python names /nowhere, which cannot be run: "
+    )
+
+
+def test_an_engine_in_an_image_is_not_looked_for_on_this_machine(plan_file: PlanFile) -> None:
+    engine = {"name": "vllm", "settings": {"python": "/nowhere"}}
+    assert read(plan_file({"engine": engine, "sandbox.image": "i"})).obstacles == ()
+
+
+def test_an_engine_that_raises_instead_of_saying_so_is_an_obstacle(
+    plan_file: PlanFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: object, settings: object) -> tuple[str, ...]:
+        raise ValueError("no idea")
+
+    engine = type(load_catalogue().engine("transformers"))
+    monkeypatch.setattr(engine, "obstacles", broken)
+    (obstacle,) = read(plan_file()).obstacles
+    assert obstacle == "engine transformers: its obstacles() raised ValueError: no idea"
+
+
 def test_weights_are_the_published_ones_and_sum_to_one(plan_file: PlanFile) -> None:
     plan = read(plan_file({"tasks": ["gsm8k", "humaneval"]}))
     assert sum(plan.weights.values()) == pytest.approx(1)
