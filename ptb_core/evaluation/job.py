@@ -14,7 +14,6 @@ from ptb_core.errors import InputFileError, UsageError
 from ptb_core.evaluation.evaluate import EvaluationJob
 from ptb_core.evaluation.runners import GraderOptions, grader_terms, require_key
 from ptb_core.evaluation.serving import Subject
-from ptb_core.evaluation.wordings import with_plans_wording
 from ptb_core.settings import check_settings
 from ptb_core.specs import (
     ComponentChoice,
@@ -25,6 +24,7 @@ from ptb_core.specs import (
     ProtocolSpec,
     Setting,
 )
+from ptb_core.stages.prepare import with_plans_wording
 from ptb_core.suggest import did_you_mean
 
 if TYPE_CHECKING:
