@@ -12,6 +12,7 @@ from unittest import SkipTest
 
 import pytest
 
+from ptb_core.data import data_dir
 from ptb_core.evaluation.exchange import DataDir
 from ptb_core.interfaces import Session
 from ptb_core.testing import (
@@ -78,6 +79,16 @@ class TestBfcl(TaskConformance):
         return bfcl_data(self.tmp, rows_like(BFCL_ROWS, "id", self.component.spec.n_samples))
 
 
+class TestHumanEval(TaskConformance):
+    name = "humaneval"
+
+    def data(self) -> DataDir:
+        rows = Path(os.environ.get("PTB_TEST_DATA", "absent")) / "data" / "humaneval.jsonl.gz"
+        if not rows.is_file():
+            raise SkipTest("PTB_TEST_DATA names no folder with the rows of humaneval")
+        return DataDir(files={"test": rows}, prompts={"user": "Complete it.\n"})
+
+
 class TestTinyQwen3(ModelConformance):
     name = "tiny-qwen3"
 
@@ -132,6 +143,22 @@ class TestTransformers(EngineConformance):
     settings: ClassVar = {"device": "cpu", "threads": 1}
 
 
+@pytest.mark.vllm
+class TestVllm(EngineConformance):
+    name = "vllm"
+    settings: ClassVar = {
+        "python": os.environ.get("PTB_TEST_VLLM_PYTHON"),
+        "gpu_memory_utilization": 0.3,
+        "cpu_kv_cache_gib": 1,
+        "enforce_eager": True,
+        "max_num_seqs": 16,
+    }
+
+    def skip_unless_usable(self) -> None:
+        if not self.settings["python"]:
+            raise SkipTest("PTB_TEST_VLLM_PYTHON names no interpreter that has vLLM")
+
+
 class LocalConformance(SandboxConformance):
     name = "local"
 
@@ -151,3 +178,33 @@ class TestLocalBehindBubblewrap(LocalConformance):
     def skip_unless_usable(self) -> None:
         if (failure := bwrap_failure()) is not None:
             raise SkipTest(failure)
+
+
+class TestArenaHardWriting(TaskConformance):
+    name = "arenahardwriting"
+
+    def data(self) -> DataDir:
+        rows = real_rows()
+        files = {
+            "test": rows / "arena-hard-writing-question.jsonl.gz",
+            "baseline": rows / "arena-hard-writing-baseline-qwen3-1.7b.jsonl.gz",
+            "judge-prompt": data_dir() / "registry" / "prompts" / "arenahardwriting-judge.txt",
+        }
+        return DataDir(files=files)
+
+
+class TestHealthBench(TaskConformance):
+    name = "healthbench"
+    value_range = (-4.0, 1.0)
+
+    def data(self) -> DataDir:
+        files = {"test": real_rows() / "healthbench-easy.jsonl.gz"}
+        return DataDir(files=files, prompts={"grader": "<<conversation>> <<rubric_item>>"})
+
+
+def real_rows() -> Path:
+    """Return the folder of real data sets."""
+    rows = Path(os.environ.get("PTB_TEST_DATA", "absent")) / "data"
+    if not rows.is_dir():
+        raise SkipTest("PTB_TEST_DATA names no folder with the rows of data sets")
+    return rows

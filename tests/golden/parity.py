@@ -13,13 +13,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from tests.golden import judged
+from tests.golden import humaneval, judged
 from tests.golden.exact import EXACT_TASKS, metrics_parity, request_parity, verdict_parity
 from tests.golden.material import Golden, Parity
 
 COMPARISONS: dict[str, Callable[[Golden], Parity]] = {
     **{name: partial(verdict_parity, name) for name in EXACT_TASKS},
     **{f"{name}: requests": partial(request_parity, name) for name in EXACT_TASKS},
+    "humaneval": humaneval.verdict_parity,
+    "humaneval: code": humaneval.code_parity,
+    "humaneval: requests": humaneval.request_parity,
     "metrics": metrics_parity,
     "arenahardwriting: verdicts": judged.verdict_parity,
     "arenahardwriting": judged.arena_score_parity,
@@ -35,6 +38,9 @@ COMPARISONS: dict[str, Callable[[Golden], Parity]] = {
     },
 }
 """What is compared, by the name of its line."""
+
+SLOW = frozenset({"humaneval"})
+"""What takes minutes: its programs are run."""
 
 
 def compare_all(golden: Golden) -> dict[str, Parity]:

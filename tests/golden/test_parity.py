@@ -7,10 +7,14 @@ import pytest
 
 from tests.golden import material, parity
 from tests.golden.material import Golden, Parity
-from tests.golden.parity import COMPARISONS, main, parity_table
+from tests.golden.parity import COMPARISONS, SLOW, main, parity_table
+
+LINES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in COMPARISONS
+]
 
 
-@pytest.fixture(scope="module", params=COMPARISONS)
+@pytest.fixture(scope="module", params=LINES)
 def result(request: pytest.FixtureRequest, golden: Golden) -> Parity:
     return COMPARISONS[request.param](golden)
 
