@@ -136,6 +136,18 @@ def test_five_copies_are_left(text: str, kept: str) -> None:
     assert limit_repetitions(text) == kept
 
 
+def test_one_block_is_cut_in_a_round_and_ten_rounds_are_gone_through() -> None:
+    random_lines = random.Random(0)
+    blocks = []
+    for number in range(11):
+        lines = ["".join(random_lines.choices("abcdefgh", k=300)) for _ in range(2)]
+        blocks.append("\n".join((f"{number} {lines[0]}", f"{number} {lines[1]}")) + "\n")
+    text = "".join(block * 6 + f"end of {number}\n" for number, block in enumerate(blocks))
+    kept = limit_repetitions(text)
+    assert [kept.count(block) for block in blocks] == [5] * 10 + [6]
+    assert kept == limit_slowly(text)
+
+
 def fibonacci(length: int) -> str:
     first, second = "a", "ab"
     while len(second) < length:
