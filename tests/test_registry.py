@@ -25,6 +25,7 @@ MANIFESTS = [
 
 OTHERS = [
     ("baseline", REGISTRY / "baselines" / "published.json"),
+    ("few-shot", REGISTRY / "baselines" / "few-shot.json"),
     ("prices", REGISTRY / "prices.json"),
     ("plugins", REGISTRY / "plugins.json"),
 ]
