@@ -130,6 +130,12 @@ def test_limiting_never_makes_a_text_longer_and_keeps_one_without_repetition(tex
         ("漢字。" * 40, "漢字。" * 5),
         ("😀😀😀" * 6, "😀" * 15),
         ("\ud800bc" * 6, "\ud800bc" * 5),
+        ("ab\ncd\n" * 6 + " a", "ab\ncd\n" * 4 + "ab\ncd"),
+        (" ab\ncd\n" * 6 + "abX", " ab\ncd\n" * 4 + " ab\ncd"),
+        ("ab\ncd\n" * 6 + "ab\nc", "ab\ncd\n" * 4 + "ab\ncd"),
+        ("ab\ncd\n" * 6 + "  ", "ab\ncd\n" * 5 + "  "),
+        ("ab\ncd\n" * 6 + "ab\ncd\ne", "ab\ncd\n" * 5 + "e"),
+        ("ab\ncd\n" * 6 + "e\ncd", "ab\ncd\n" * 5 + "e\ncd"),
     ],
 )
 def test_five_copies_are_left(text: str, kept: str) -> None:
