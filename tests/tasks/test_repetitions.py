@@ -142,6 +142,14 @@ def test_five_copies_are_left(text: str, kept: str) -> None:
     assert limit_repetitions(text) == kept
 
 
+@pytest.mark.parametrize(("size", "copies"), [(2, 5), (29, 5), (30, 6)])
+def test_blocks_of_two_to_twenty_nine_lines_are_cut(size: int, copies: int) -> None:
+    letters = random.Random(size)
+    lines = ["".join(letters.choices("abcdefgh", k=600 // size)) for _ in range(size)]
+    block = "\n".join(lines) + "\n"
+    assert limit_repetitions("first\n" + block * 6 + "last") == f"first\n{block * copies}last"
+
+
 def test_one_block_is_cut_in_a_round_and_ten_rounds_are_gone_through() -> None:
     random_lines = random.Random(0)
     blocks = []
