@@ -170,11 +170,12 @@ class Checker:
                 f"{condition.gpus}, but sandbox {sandbox.name!r} hands out no GPUs",
                 "0, or another sandbox",
             )
-        if condition.dev_evaluation == "brokered":
+        if condition.dev_calls is not None and condition.dev_evaluation != "brokered":
             self.fault(
-                "$.condition.dev_evaluation",
-                "'brokered', which needs the gateway, not part of this version",
-                "in-sandbox or none",
+                "$.condition.dev_calls",
+                f"{condition.dev_calls}, but dev_evaluation is {condition.dev_evaluation!r}, whose "
+                "scores nobody counts",
+                'no dev_calls, or "dev_evaluation": "brokered"',
             )
         row = self.catalogue.row("sandbox", sandbox.name)
         if row.usable:

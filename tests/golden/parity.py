@@ -1,8 +1,8 @@
 """How this project compares with the published code, over every golden row.
 
-``PTB_TEST_DATA=FOLDER python -m tests.golden.parity`` prints one line for each kind of row, and
-ends with status 1 when a verdict or request is another than the published one. A task adds its
-lines to ``COMPARISONS``.
+``PTB_TEST_DATA=FOLDER python -m tests.golden.parity`` prints one line for each kind of row and
+names the files that it leaves out. It ends with status 1 when a verdict or request is another than
+the published one. A task adds its lines to ``COMPARISONS``.
 """
 
 from __future__ import annotations
@@ -72,8 +72,11 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    results = compare_all(Golden(root=Path(folder)))
+    golden = Golden(root=Path(folder))
+    results = compare_all(golden)
     print(parity_table(results))
+    if left_out := golden.unopened():
+        print(f"left out: {', '.join(left_out)}")
     return 1 if any(result.mismatches for result in results.values()) else 0
 
 

@@ -77,6 +77,8 @@ def test_conditions_differ_when_anything_differs_that_results_must_share(
         identity({}),
         identity({"condition.hours": 0.2}),
         identity({"condition.dev_evaluation": "none"}),
+        identity({"condition.dev_evaluation": "brokered"}),
+        identity({"condition.dev_evaluation": "brokered", "condition.dev_calls": 9}),
         identity({"protocol": "paper-v1"}),
         identity({"protocol": {"base": "strict", "limit": 5}}),
         identity({"condition.provide_train_data": True}),
@@ -145,9 +147,9 @@ def test_paths_of_settings_start_at_the_plans_folder(plan_file: PlanFile) -> Non
             "expected one of",
         ),
         (
-            {"condition.dev_evaluation": "brokered"},
-            "$.condition.dev_evaluation: found 'brokered', which needs the gateway, not part of "
-            "this version; expected in-sandbox or none",
+            {"condition.dev_calls": 3},
+            "$.condition.dev_calls: found 3, but dev_evaluation is 'in-sandbox', whose scores "
+            'nobody counts; expected no dev_calls, or "dev_evaluation": "brokered"',
         ),
         (
             {"condition.prompt": "mine.md"},
@@ -323,6 +325,32 @@ def test_what_a_sandbox_raises_about_programs_is_an_obstacle(
     monkeypatch.setattr(LocalSandbox, "execute_obstacles", raising)
     (obstacle,) = read(plan_file({"tasks": ["humaneval"]})).obstacles
     assert "its execute_obstacles() raised ValueError: no idea" in obstacle
+
+
+def test_an_engine_says_before_the_start_why_it_cannot_serve_here(plan_file: PlanFile) -> None:
+    engine = {"name": "vllm", "settings": {"python": "/nowhere", "max_num_seqs": 0}}
+    faults, missing = read(plan_file({"engine": engine})).obstacles
+    assert faults == "engine vllm: the engine's setting max_num_seqs is 0, expected 1 or more"
+    assert missing.startswith(
+        "engine vllm: the engine's setting python names /nowhere, which cannot be run: "
+    )
+
+
+def test_an_engine_in_an_image_is_not_looked_for_on_this_machine(plan_file: PlanFile) -> None:
+    engine = {"name": "vllm", "settings": {"python": "/nowhere"}}
+    assert read(plan_file({"engine": engine, "sandbox.image": "i"})).obstacles == ()
+
+
+def test_an_engine_that_raises_instead_of_saying_so_is_an_obstacle(
+    plan_file: PlanFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: object, settings: object) -> tuple[str, ...]:
+        raise ValueError("no idea")
+
+    engine = type(load_catalogue().engine("transformers"))
+    monkeypatch.setattr(engine, "obstacles", broken)
+    (obstacle,) = read(plan_file()).obstacles
+    assert obstacle == "engine transformers: its obstacles() raised ValueError: no idea"
 
 
 def test_weights_are_the_published_ones_and_sum_to_one(plan_file: PlanFile) -> None:
