@@ -41,6 +41,7 @@ WATCH_S = 0.1
 """Seconds between two looks at the number of processes and the memory file system."""
 
 TAIL_BYTES = 8192
+MESSAGES_AT_ONCE = 1024
 END = b"end of program"
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
@@ -55,6 +56,8 @@ def boot():
     read, write, close, fault = os.read, os.write, os.close, OSError
     names = globals()
     del names["boot"]
+    for descriptor in DESCRIPTORS:
+        os.set_inheritable(descriptor, False)
     parts = []
     while part := read(SOURCE, 1048576):
         parts.append(part)
@@ -131,7 +134,7 @@ class Launch:
         os.lseek(source, 0, os.SEEK_SET)
         descriptors = [source] if self._token is None else [source, self._theirs.fileno()]
         process = subprocess.Popen(
-            [sys.executable, "-c", _boot(source, descriptors[1:])],
+            [sys.executable, "-c", _boot(descriptors)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -212,7 +215,7 @@ class Launch:
     def _take_messages(self) -> None:
         """Answer the program's own process, and nobody else, when it asks for the secret."""
         room = socket.CMSG_SPACE(_CREDENTIALS.size)
-        while True:
+        for _ in range(MESSAGES_AT_ONCE):
             try:
                 message, ancillary, _, _ = self._ours.recvmsg(256, room, socket.MSG_DONTWAIT)
             except (BlockingIOError, ConnectionResetError):
@@ -234,9 +237,12 @@ class Launch:
             self._poll.unregister(descriptor)
 
 
-def _boot(source: int, sockets: list[int]) -> str:
+def _boot(descriptors: list[int]) -> str:
+    """Return the first program for a source's descriptor and, for a token, the socket's."""
+    source, *sockets = descriptors
     finish = FINISH.replace("SOCKET", str(sockets[0])).replace("END", repr(END)) if sockets else ""
-    return BOOT.replace("SOURCE", str(source)).replace("FINISH", finish)
+    boot = BOOT.replace("DESCRIPTORS", repr(descriptors)).replace("SOURCE", str(source))
+    return boot.replace("FINISH", finish)
 
 
 def _sender(ancillary: list[tuple[int, int, bytes]]) -> int | None:

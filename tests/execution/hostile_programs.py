@@ -39,6 +39,13 @@ ENDS: dict[str, Program] = {
         "while True: pass"
     ),
     "replaces itself": Program("import os; os.execvp('true', ['true'])"),
+    "becomes another program with its descriptors": Program(
+        "import os, sys\n"
+        "text = 'import os; print([fd for fd in range(3, 50)"
+        ' if os.path.exists(f"/proc/self/fd/{fd}")])\'\n'
+        "os.execv(sys.executable, [sys.executable, '-c', text])",
+        says="[]\n",
+    ),
     "is ended by its own signal": Program(
         "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", -11
     ),
@@ -147,6 +154,15 @@ BOMBS: dict[str, Program] = {
     "waits for a child that never ends": Program(
         "import subprocess, sys\n"
         "subprocess.run([sys.executable, '-c', 'while True: pass'], start_new_session=True)",
+        -9,
+        "timeout",
+    ),
+    "never stops writing on every descriptor": Program(
+        "import os\n"
+        "while True:\n"
+        "    for fd in range(3, 10):\n"
+        "        try: os.write(fd, b'0')\n"
+        "        except OSError: pass",
         -9,
         "timeout",
     ),
