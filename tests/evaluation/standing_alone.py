@@ -42,7 +42,7 @@ class NoSandbox(Sandbox):
             SandboxSpec(
                 name="local",
                 description="",
-                roles=("serve",),
+                roles=("serve", "execute"),
                 network_policies=("none",),
                 isolates_untrusted_code=False,
                 gpus=True,
