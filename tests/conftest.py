@@ -15,7 +15,7 @@ from ptb_core.testing.installed import Site, temporary_site
 settings.register_profile("untimed", deadline=None)  # a busy machine breaks no promise
 settings.load_profile("untimed")
 
-MARKERS = ("slow", "network", "packaging", "docker", "cli_agents", "gpu")
+MARKERS = ("slow", "network", "packaging", "docker", "cli_agents", "gpu", "vllm")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ class ClientLimits:
         connect_s: Longest wait for a connection.
         reply_s: Longest time from question to whole answer, waiting in the server's queue
             included.
+        stall_s: Longest time without any answer to any question while some are under way.
         tries: Most times that one question is asked.
         backoff_s: Wait before the second try; doubles with each further one.
     """
@@ -21,5 +22,6 @@ class ClientLimits:
     reply_bytes: int = 64 * 2**20
     connect_s: float = 10.0
     reply_s: float = 4 * 3600.0
+    stall_s: float = 3 * 3600.0
     tries: int = 4
     backoff_s: float = 0.5

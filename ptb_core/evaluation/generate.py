@@ -145,6 +145,7 @@ class _Run:
         self._asked, self._endpoint, self._options = asked, endpoint, options
         self._book, self._progress = book, progress
         self._gone: str | None = None
+        self._last_answer_s = time.monotonic()
         for question in asked:
             if (answer := book.find(question)) is not None:
                 self.answers[question.sample, question.call] = answer
@@ -157,7 +158,8 @@ class _Run:
         async with EngineClient(self._endpoint, self._options.limits) as client:
             tasks = [asyncio.create_task(self._work(client, units)) for _ in range(workers)]
             heart = asyncio.create_task(self._beat())
-            watched: set[asyncio.Future[Any]] = {heart, asyncio.gather(*tasks)}
+            work = asyncio.gather(*tasks)
+            watched: set[asyncio.Future[Any]] = {heart, work}
             try:
                 done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
                 for ended in done:
@@ -165,7 +167,7 @@ class _Run:
             finally:
                 for task in (heart, *tasks):
                     task.cancel()
-                await asyncio.gather(heart, *tasks, return_exceptions=True)
+                await asyncio.gather(heart, work, *tasks, return_exceptions=True)
         self._report()
 
     def _units(self) -> Iterator[tuple[int, Sequence[Question]]]:
@@ -227,14 +229,18 @@ class _Run:
         if key not in self.answers:
             self._book.append(question, answer)
             self.answers[key] = answer
+            self._last_answer_s = time.monotonic()
             self.failures.pop(key, None)
             self._report()
         return None
 
     async def _beat(self) -> None:
-        while True:
+        """Tell the progress; return when the server has stopped answering."""
+        stall_s = self._options.limits.stall_s
+        while time.monotonic() - self._last_answer_s <= stall_s:
             self._report()
-            await asyncio.sleep(HEARTBEAT_S)
+            await asyncio.sleep(min(HEARTBEAT_S, stall_s))
+        self._gone = f"the server hangs: it has answered nothing for {stall_s:g} s"
 
     def _report(self) -> None:
         if self._progress is not None:

@@ -22,7 +22,7 @@ from ptb_core.evaluation.protocol import (
     tokenizer_source,
 )
 from ptb_core.evaluation.rounds import rounds_of
-from ptb_core.interfaces import Endpoint, ServeRequest, Session, Task
+from ptb_core.interfaces import Endpoint, Engine, ServeRequest, Session, Task
 from ptb_core.sandboxing import Mount, SessionHandle
 from ptb_core.specs import ComponentChoice, JsonValue, ModelSpec, ProtocolSpec, TaskSpec
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 LIMIT_HOURS = 8.0
 """Longest generation. Source: the published evaluation allows 8 hours per try."""
+
+END_SEEN_S = 1.0
+"""Longest time until the end of a server whose connection broke is seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,18 +60,23 @@ class LiveServer:
     folder: str
 
 
-def serve_mounts(subject: Subject, engine_files: Path) -> tuple[Mount, ...]:
+def serve_mounts(
+    subject: Subject, engine_files: Path, engine_folders: tuple[Mount, ...] = ()
+) -> tuple[Mount, ...]:
     """Return what a serving session sees of the host.
 
     Args:
         subject: What is evaluated.
         engine_files: Folder with the generation_config.json of seeded requests.
+        engine_folders: What the engine itself needs, as
+            :func:`~ptb_core.evaluation.engine_mounts.engine_mounts` says.
     """
     return (
         Mount(name="checkpoint", source=subject.checkpoint),
         Mount(name="base_model", source=subject.base_model),
         Mount(name="chat_template", source=Path(subject.model.chat_template)),
         Mount(name="engine_files", source=engine_files),
+        *engine_folders,
     )
 
 
@@ -147,21 +155,36 @@ def answer_details(
     protocol: ProtocolSpec,
     engine: ComponentChoice,
     results: Sequence[GenerateResult],
+    server: Mapping[str, JsonValue] | None = None,
 ) -> dict[str, JsonValue]:
-    """Return what a record says about how answers came about."""
+    """Return what a record says about how answers came about.
+
+    Args:
+        task: The task.
+        model: The base model's spec.
+        protocol: The protocol.
+        engine: The engine with its settings.
+        results: Of the rounds.
+        server: What the endpoint says of its server.
+    """
     from ptb_core.evaluation.generate import sum_up
 
     return {
         "protocol": msgspec.to_builtins(protocol),
         "engine": msgspec.to_builtins(engine),
+        "server": dict(server or {}),
         "template_date": template_date(protocol) or time.strftime("%Y-%m-%d"),
         "max_tokens": longest_answer_tokens(protocol, task.max_tokens, model),
         "generation": msgspec.to_builtins(sum_up([result.summary for result in results])),
     }
 
 
-def require_all(results: Sequence[GenerateResult]) -> None:
+def require_all(results: Sequence[GenerateResult], end: str = "") -> None:
     """Make sure that every sample is answered in every round.
+
+    Args:
+        results: Of the rounds.
+        end: How the server ended, to be added to the message.
 
     Raises:
         EngineError: If not; says how many are missing, and why the first is.
@@ -172,5 +195,20 @@ def require_all(results: Sequence[GenerateResult]) -> None:
     n_all = sum(len(result.missing) + len(result.completions) for result in results)
     raise EngineError(
         f"the evaluation is incomplete: {len(reasons)} of {n_all} samples have no answer; the "
-        f"first: {reasons[0]}"
+        f"first: {reasons[0]}{end}"
     )
+
+
+def end_of(
+    engine: Engine, session: Session, endpoint: Endpoint, results: Sequence[GenerateResult]
+) -> str:
+    """Say how the server ended when answers are missing; empty while it runs."""
+    if not any(result.missing for result in results):
+        return ""
+    status = session.wait(endpoint.process, END_SEEN_S)
+    if status.state == "running":
+        return ""
+    reason = "" if status.reason in (None, "exit") else f" ({status.reason})"
+    why = engine.why_ended(endpoint, session)
+    words = f": {why}" if why else ""
+    return f"; the server had ended with status {status.exit_code}{reason}{words}"

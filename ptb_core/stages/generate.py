@@ -7,7 +7,7 @@ continues where it stood. A generation that is done again has a log of its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,12 @@ from ptb_core.disk.needs import generate_need
 from ptb_core.disk.waiting import wait_for_room
 from ptb_core.errors import (
     CheckpointError,
+    EngineError,
     SandboxElsewhereError,
     SandboxLostError,
 )
+from ptb_core.evaluation.engine_mounts import engine_mounts
+from ptb_core.evaluation.exchange import Sample
 from ptb_core.evaluation.protocol import seeded_generation_config
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.evaluation.serving import (
@@ -28,14 +31,16 @@ from ptb_core.evaluation.serving import (
     Subject,
     answer_details,
     ask_everything,
+    end_of,
     require_all,
     serve_mounts,
     serve_request,
 )
-from ptb_core.interfaces import Endpoint, Session
+from ptb_core.interfaces import Endpoint, Engine, Session
 from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.sandboxing import SandboxRequest
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
+from ptb_core.stages.control import checkpoints_fault
 from ptb_core.stages.live import read_live
 from ptb_core.stages.prepare import data_dir_of, hidden_paths
 from ptb_core.stages.progress import progress_of
@@ -44,42 +49,90 @@ if TYPE_CHECKING:
     from ptb_core.evaluation.generate import GenerateResult
 
 
+CONTROL_SAMPLES = 8
+"""Samples that the base model is asked as a control."""
+
+ROOTS = {"serve": "sandbox", "control": "control"}
+"""Name of the session's folder by what it is for."""
+
+
 def generate(context: StageContext) -> Generated:
     """Serve the checkpoint and collect its answers.
 
     Raises:
         EngineError: If the server could not be started or died for a reason that is not the
-            checkpoint's; the attempt may be repeated.
+            checkpoint's, as far as is known; the attempt may be repeated.
     """
     checkpoint = checkpoint_of(context)
     if checkpoint is None:
         return Generated(state="skipped", reason="there is no submission to serve")
     _end_earlier_session(context)
     wait_for_room(context, "generate", generate_need())
+    try:
+        return _answer(context, checkpoint)
+    except EngineError as error:
+        fault = checkpoints_fault(context, error, lambda: _ask_base_model(context))
+        if fault is None:
+            raise
+        return Generated(state="unloadable", reason=fault)
+
+
+def _answer(context: StageContext, checkpoint: Path) -> Generated:
     session = _open(context, checkpoint)
     facts = session.facts()
+    log, progress = _log(context), progress_of(context, "generate")
     try:
         endpoint = _serve(context, session, checkpoint)
-        results = _generate(context, endpoint, checkpoint)
+        results = _ask(context, endpoint, checkpoint, _samples(context), log, progress)
+        end = end_of(_engine(context), session, endpoint, results)
     except CheckpointError as error:
         return Generated(state="unloadable", reason=str(error), facts=facts)
     finally:
         session.close()
     context.raise_if_stopping()
-    require_all(results)
+    require_all(results, end)
     return Generated(
         state="done",
-        completions=_log(context),
-        completions_sha256=file_sha256(_log(context)),
+        completions=log,
+        completions_sha256=file_sha256(log),
         details=answer_details(
             context.catalogue.task(context.cell.task).spec,
             context.catalogue.model(context.cell.model),
             context.run.plan.protocol,
             context.run.plan.engine,
             results,
+            endpoint.facts,
         ),
         facts=facts,
     )
+
+
+def _ask_base_model(context: StageContext) -> int:
+    """Serve the base model and ask it what has no answer yet; return how much was answered."""
+    base_model = context.result("prepare", Prepared).base_model
+    waiting = _unanswered(context)[:CONTROL_SAMPLES]
+    log = context.attempt_dir / f"control-{context.fence}.jsonl"
+    session = _open(context, base_model, "control")
+    try:
+        endpoint = _serve(context, session, base_model)
+        results = _ask(
+            context, endpoint, base_model, waiting, log, lambda *_: context.raise_if_stopping()
+        )
+        end = end_of(_engine(context), session, endpoint, results)
+    except CheckpointError as error:
+        raise EngineError(f"the base model cannot be served: {error}") from error
+    finally:
+        session.close()
+    require_all(results, end)
+    return len(waiting)
+
+
+def _unanswered(context: StageContext) -> Sequence[Sample]:
+    from ptb_core.evaluation.generate import read_completions
+
+    samples = _samples(context)
+    answered = read_completions(_log(context)) if _log(context).exists() else {}
+    return [sample for sample in samples if sample.id not in answered] or samples
 
 
 def checkpoint_of(context: StageContext) -> Path | None:
@@ -94,7 +147,7 @@ def checkpoint_of(context: StageContext) -> Path | None:
     return context.result("seal", Sealed).path
 
 
-def _open(context: StageContext, checkpoint: Path) -> Session:
+def _open(context: StageContext, checkpoint: Path, purpose: str = "serve") -> Session:
     plan = context.run.plan
     prepared = context.result("prepare", Prepared)
     base_model = prepared.base_model
@@ -105,10 +158,17 @@ def _open(context: StageContext, checkpoint: Path) -> Session:
     )
     session = context.catalogue.sandbox(plan.sandbox.name).open(
         SandboxRequest(
-            name=f"{context.run.run_id}-{context.cell.id}-serve-{context.fence}-{context.attempt}",
+            name=(
+                f"{context.run.run_id}-{context.cell.id}-{purpose}-{context.fence}-"
+                f"{context.attempt}"
+            ),
             role="serve",
-            root=context.attempt_dir / f"sandbox-{context.fence}",
-            mounts=serve_mounts(_subject(context, checkpoint), engine_files),
+            root=context.attempt_dir / f"{ROOTS[purpose]}-{context.fence}",
+            mounts=serve_mounts(
+                _subject(context, checkpoint),
+                engine_files,
+                engine_mounts(_engine(context), plan.engine.settings, plan.sandbox.image),
+            ),
             hidden=hidden_paths(context.run_folder.path, prepared),
             network="none",
             deadline_unix_s=time.time() + LIMIT_HOURS * 3600,
@@ -143,7 +203,7 @@ def _serve(context: StageContext, session: Session, checkpoint: Path) -> Endpoin
     plan = context.run.plan
     subject = _subject(context, checkpoint)
     request = serve_request(subject, plan.protocol, plan.engine.settings, session)
-    return context.catalogue.engine(plan.engine.name).serve(request, session)
+    return _engine(context).serve(request, session)
 
 
 def _subject(context: StageContext, checkpoint: Path) -> Subject:
@@ -154,21 +214,33 @@ def _subject(context: StageContext, checkpoint: Path) -> Subject:
     )
 
 
-def _generate(
-    context: StageContext, endpoint: Endpoint, checkpoint: Path
+def _ask(
+    context: StageContext,
+    endpoint: Endpoint,
+    checkpoint: Path,
+    samples: Sequence[Sample],
+    log: Path,
+    progress: Callable[[int, int], None],
 ) -> Sequence[GenerateResult]:
-    protocol = context.run.plan.protocol
+    return ask_everything(
+        context.catalogue.task(context.cell.task),
+        samples,
+        _subject(context, checkpoint),
+        context.run.plan.protocol,
+        endpoint,
+        log,
+        progress,
+    )
+
+
+def _samples(context: StageContext) -> Sequence[Sample]:
     task = context.catalogue.task(context.cell.task)
     data = data_dir_of(context.result("prepare", Prepared))
-    return ask_everything(
-        task,
-        samples_of(task, data, protocol.limit),
-        _subject(context, checkpoint),
-        protocol,
-        endpoint,
-        _log(context),
-        progress_of(context, "generate"),
-    )
+    return samples_of(task, data, context.run.plan.protocol.limit)
+
+
+def _engine(context: StageContext) -> Engine:
+    return context.catalogue.engine(context.run.plan.engine.name)
 
 
 def _log(context: StageContext) -> Path:

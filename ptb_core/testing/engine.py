@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from ptb_core.catalogue import load_catalogue
 from ptb_core.errors import CheckpointError
+from ptb_core.evaluation.engine_mounts import engine_mounts
 from ptb_core.interfaces import Endpoint, Engine, Sandbox, ServeRequest, Session
 from ptb_core.sandboxing import Mount, SandboxRequest
 from ptb_core.specs import JsonValue, ModelSpec
@@ -120,6 +121,19 @@ class EngineConformance(ComponentConformance[Engine]):
         """The server answers in a session whose network policy is ``none``."""
         status, reply = self._chat()
         expect(status == 200, f"a server must work without network; it answers {status}: {reply}")
+
+    def test_what_it_needs_of_this_machine_is_told(self) -> None:
+        """obstacles() gives sentences, none where it serves; host_folders() gives real folders."""
+        obstacles: object = self.component.obstacles(self._settings())
+        expect(
+            obstacles == (),
+            f"obstacles() must return () where the engine is checked; it returned {obstacles!r}",
+        )
+        for folder in self.component.host_folders(self._settings()):
+            expect(
+                isinstance(folder, Path) and folder.is_absolute() and folder.is_dir(),
+                f"host_folders() must return absolute paths of folders; it returned {folder!r}",
+            )
 
     # Answers ------------------------------------------------------------------------------
 
@@ -277,6 +291,7 @@ class EngineConformance(ComponentConformance[Engine]):
                 mounts=(
                     Mount(name="checkpoint", source=checkpoint.resolve()),
                     Mount(name="chat_template", source=self.template().resolve()),
+                    *engine_mounts(self.component, self._settings(), None),
                 ),
                 network="none",
             )
@@ -294,7 +309,6 @@ class EngineConformance(ComponentConformance[Engine]):
         raise unittest.SkipTest("no sandbox of this machine can play the role serve")
 
     def _request(self, session: Session) -> ServeRequest:
-        declared = {setting.name: setting.default for setting in self.component.spec.settings}
         return ServeRequest(
             checkpoint=session.inside("checkpoint"),
             tokenizer=session.inside("checkpoint"),
@@ -303,8 +317,12 @@ class EngineConformance(ComponentConformance[Engine]):
             model=self.model(),
             max_context_tokens=self.context_tokens,
             template_date="2026-01-01",
-            settings=declared | dict(self.settings),
+            settings=self._settings(),
         )
+
+    def _settings(self) -> dict[str, JsonValue]:
+        declared = {setting.name: setting.default for setting in self.component.spec.settings}
+        return declared | dict(self.settings)
 
     def _stop_ids(self) -> list[int]:
         content = json.loads((self.checkpoint() / "tokenizer.json").read_bytes())

@@ -33,13 +33,19 @@ def context(tmp_path: Path, session: OpenedSession | None = None, **fields: Any)
     attempt_dir.mkdir(parents=True)
     sandbox = SimpleNamespace(open=lambda request: session)
     model = SimpleNamespace(chat_template=str(tmp_path / "t.jinja"))
-    plan = SimpleNamespace(sandbox=SimpleNamespace(name="local", image=None, settings={}))
+    plan = SimpleNamespace(
+        sandbox=SimpleNamespace(name="local", image=None, settings={}),
+        engine=SimpleNamespace(name="e", settings={}),
+    )
+    engine = SimpleNamespace(host_folders=lambda settings: ())
     made: Any = SimpleNamespace(
         folder=folder,
         run_folder=RunFolder(tmp_path),
         run=SimpleNamespace(run_id="r", plan=plan),
         cell=SimpleNamespace(id="c", model="m"),
-        catalogue=SimpleNamespace(model=lambda name: model, sandbox=lambda name: sandbox),
+        catalogue=SimpleNamespace(
+            model=lambda name: model, sandbox=lambda name: sandbox, engine=lambda name: engine
+        ),
         attempt=1,
         fence=1,
         attempt_dir=attempt_dir,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import random
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,8 @@ END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>
 SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END)
 TEMPLATE = (
     "{% if tools %}tools: {{ tools | tojson }}\n{% endif %}"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% for m in messages %}{% if m.role == 'system' %}{{ strftime_now('%d %B %Y') }}\n{% endif %}"
+    "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 CONTEXT_TOKENS = 256
@@ -31,6 +36,78 @@ def chats(count: int, seed: int) -> list[str]:
         f"It is {a + b}.<|im_end|>\n<|endoftext|>"
         for a, b in pairs
     ]
+
+
+ADD = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Adds.",
+        "parameters": {"type": "object", "properties": {}},
+    },
+}
+CALLS = {
+    "add 3 4": '<tool_call>\n{"name": "add", "arguments": {"a": 3, "b": 4}}\n</tool_call>',
+    "add 5 2": 'Let me.\n<tool_call>\n{"name": "add", "arguments": {"a": 5, "b": 2}}\n</tool_call>',
+}
+"""What a taught model answers to these messages when it has the tool :data:`ADD`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """An answer to be known by heart."""
+
+    messages: Sequence[Mapping[str, Any]]
+    answer: str
+    tools: Sequence[Mapping[str, Any]] = ()
+
+
+def teach(source: Path, folder: Path, lessons: Sequence[Lesson], steps: int = 600) -> Path:
+    """Teach a tiny model answers by heart, and let it read 4096 tokens; 20 to 60 s."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    shutil.copytree(source, folder)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    rows = [_row(tokenizer, lesson) for lesson in lessons]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
+    for _ in range(steps):
+        worst = 0.0
+        for ids, labels in rows:
+            loss = model(input_ids=ids, labels=labels).loss
+            loss.backward()
+            worst = max(worst, float(loss.detach()))
+        if worst < KNOWN_BY_HEART_LOSS:
+            break
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    model.config.max_position_embeddings = 4096
+    model.eval().save_pretrained(folder)
+    return folder
+
+
+KNOWN_BY_HEART_LOSS = 0.01
+
+
+def _row(tokenizer: Any, lesson: Lesson) -> tuple[Any, Any]:
+    import torch
+
+    prompt = tokenizer.apply_chat_template(
+        list(lesson.messages),
+        tools=list(lesson.tools) or None,
+        chat_template=TEMPLATE,
+        add_generation_prompt=True,
+        tokenize=False,
+        strftime_now=lambda form: datetime.date(2026, 1, 1).strftime(form),
+    )
+    known = tokenizer(prompt)["input_ids"]
+    learnt = tokenizer(f"{lesson.answer}<|im_end|>\n<|endoftext|>")["input_ids"]
+    labels = [-100] * len(known) + learnt
+    return torch.tensor([known + learnt]), torch.tensor([labels])
 
 
 def build_tiny_model(folder: Path, steps: int = 200) -> Path:
@@ -61,6 +138,15 @@ def build_tiny_model(folder: Path, steps: int = 200) -> Path:
     return folder
 
 
+def build_unservable_model(source: Path, folder: Path) -> Path:
+    """Save random weights of an architecture that vLLM loads on a CPU and dies of when asked."""
+    from transformers import AutoTokenizer
+
+    shutil.copytree(source, folder)
+    _model(len(AutoTokenizer.from_pretrained(source)), head_dim=16).save_pretrained(folder)
+    return folder
+
+
 def write_generation_config(folder: Path, **values: Any) -> None:
     (folder / "generation_config.json").write_text(json.dumps(values), "utf-8")
 
@@ -87,7 +173,7 @@ def _tokenizer(texts: list[str]) -> Any:
     )
 
 
-def _model(vocabulary_size: int) -> Any:
+def _model(vocabulary_size: int, head_dim: int = 32) -> Any:
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     return Qwen3ForCausalLM(
@@ -98,7 +184,7 @@ def _model(vocabulary_size: int) -> Any:
             num_hidden_layers=2,
             num_attention_heads=4,
             num_key_value_heads=2,
-            head_dim=16,
+            head_dim=head_dim,
             max_position_embeddings=CONTEXT_TOKENS,
             tie_word_embeddings=True,
         )

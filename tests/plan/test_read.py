@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -268,6 +269,88 @@ def test_what_cannot_run_here_is_an_obstacle_and_no_fault(plan_file: PlanFile) -
     assert obstacle.startswith("sandbox local: ")
     with pytest.raises(PluginError, match=r"cannot run here; nothing was started:\n  sandbox loc"):
         refuse_obstacles(plan)
+
+
+class WithPoorSandbox:
+    """The real catalogue, in which the sandbox lacks something."""
+
+    def __init__(self, **changes: object) -> None:
+        self._real = load_catalogue()
+        self._changes = changes
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
+
+    def spec(self, kind: Any, name: str) -> object:
+        found = self._real.spec(kind, name)
+        return replace(cast(Any, found), **self._changes) if kind == "sandbox" else found
+
+
+def test_programs_of_a_model_need_a_sandbox_that_executes_without_network(
+    plan_file: PlanFile,
+) -> None:
+    path = plan_file({"tasks": ["errands", "humaneval"]})
+    catalogue = cast(Catalogue, WithPoorSandbox(roles=("solve", "serve")))
+    assert faults(path, catalogue) == [
+        "$.sandbox.name: found 'local', which lacks the role execute for programs that a model "
+        "writes (task humaneval); expected a sandbox with the role execute and network 'none', or "
+        "other tasks"
+    ]
+    catalogue = cast(Catalogue, WithPoorSandbox(network_policies=("open",)))
+    (fault,) = faults(path, catalogue)
+    assert "which lacks network 'none' for programs that a model writes" in fault
+    assert load_plan(plan_file(), catalogue).cells
+
+
+def test_without_isolation_a_plan_whose_task_runs_programs_cannot_run_here(
+    plan_file: PlanFile,
+) -> None:
+    changes = {"sandbox.settings": {"isolation": "none"}}
+    (obstacle,) = read(plan_file({"tasks": ["humaneval"], **changes})).obstacles
+    assert obstacle == (
+        "sandbox local cannot separate programs that a model writes (task humaneval) from this "
+        "host: its setting isolation is 'none'; set it to auto or bwrap"
+    )
+    assert read(plan_file(changes)).obstacles == ()
+
+
+def test_what_a_sandbox_raises_about_programs_is_an_obstacle(
+    plan_file: PlanFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ptb_plugins.sandboxes.local.sandbox import LocalSandbox
+
+    def raising(self: object, settings: object) -> tuple[str, ...]:
+        raise ValueError("no idea")
+
+    monkeypatch.setattr(LocalSandbox, "execute_obstacles", raising)
+    (obstacle,) = read(plan_file({"tasks": ["humaneval"]})).obstacles
+    assert "its execute_obstacles() raised ValueError: no idea" in obstacle
+
+
+def test_an_engine_says_before_the_start_why_it_cannot_serve_here(plan_file: PlanFile) -> None:
+    engine = {"name": "vllm", "settings": {"python": "/nowhere", "max_num_seqs": 0}}
+    faults, missing = read(plan_file({"engine": engine})).obstacles
+    assert faults == "engine vllm: the engine's setting max_num_seqs is 0, expected 1 or more"
+    assert missing.startswith(
+        "engine vllm: the engine's setting python names /nowhere, which cannot be run: "
+    )
+
+
+def test_an_engine_in_an_image_is_not_looked_for_on_this_machine(plan_file: PlanFile) -> None:
+    engine = {"name": "vllm", "settings": {"python": "/nowhere"}}
+    assert read(plan_file({"engine": engine, "sandbox.image": "i"})).obstacles == ()
+
+
+def test_an_engine_that_raises_instead_of_saying_so_is_an_obstacle(
+    plan_file: PlanFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: object, settings: object) -> tuple[str, ...]:
+        raise ValueError("no idea")
+
+    engine = type(load_catalogue().engine("transformers"))
+    monkeypatch.setattr(engine, "obstacles", broken)
+    (obstacle,) = read(plan_file()).obstacles
+    assert obstacle == "engine transformers: its obstacles() raised ValueError: no idea"
 
 
 def test_weights_are_the_published_ones_and_sum_to_one(plan_file: PlanFile) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+
 import pytest
 
 from ptb_core.api import Command, Endpoint, Engine, EngineSpec
@@ -44,17 +47,32 @@ Server(path, Handler).serve_forever()
 """
 
 
+def listens(path: Path) -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(path))
+    except OSError:
+        return False
+    return True
+
+
 class Scripted(Engine):
     """Answers by a script; right but for one fault."""
 
     fault = "none"
+
+    def obstacles(self, settings):
+        return ("no GPU",) if self.fault == "hindered" else ()
+
+    def host_folders(self, settings):
+        return ("somewhere",) if self.fault == "nowhere" else (Path("/usr"),)
 
     def serve(self, request, session):
         host, inside = session.socket("engine")
         process = session.start(
             Command(argv=("python3", "-I", "-S", "-c", SERVER, inside, self.fault))
         )
-        while not host.is_socket():
+        while not listens(host):
             assert session.wait(process, 0.01).state == "running"
         return Endpoint(socket=host, process=process, model_name="scripted")
 
@@ -62,6 +80,14 @@ class Scripted(Engine):
 SPEC = EngineSpec(name="scripted", description="Answers by a script.")
 
 CASES = {
+    "hindered": (
+        "test_what_it_needs_of_this_machine_is_told",
+        "obstacles() must return () where the engine is checked; it returned ('no GPU',)",
+    ),
+    "nowhere": (
+        "test_what_it_needs_of_this_machine_is_told",
+        "host_folders() must return absolute paths of folders; it returned 'somewhere'",
+    ),
     "sick": (
         "test_the_server_is_ready_when_serve_returns",
         "/health must answer 200 once serve() returned; it answers 503",

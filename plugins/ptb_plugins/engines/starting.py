@@ -70,6 +70,24 @@ def last_words(stderr: bytes) -> str:
     return stderr[-LAST_WORDS_BYTES:].decode("utf-8", "replace").strip() or "(none)"
 
 
+ERROR_LINE = re.compile(
+    rb"(?:\([^)]*\) )?(?:ERROR \S+ \S+ \[[^\]]*\] )?([\w.]*(?:Error|Exception): .*)"
+)
+"""The end of a traceback, with or without what vLLM puts before each line of its log."""
+
+LATER_ERRORS = (b"Engine core initialization failed", b"EngineDeadError", b"WorkerProc init")
+"""What processes say only because another one has ended."""
+
+
+def cause(stderr: bytes) -> str:
+    """Return the first error in a server's log that is not said to follow from another."""
+    for line in stderr.splitlines():
+        found = ERROR_LINE.match(line)
+        if found and not any(words in line for words in LATER_ERRORS):
+            return found[1].decode("utf-8", "replace")[:LAST_WORDS_BYTES]
+    return ""
+
+
 def _is_healthy(host_socket: Path) -> bool:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -87,7 +105,7 @@ def _failure(
     reason = _fault(stderr)
     if exit_code == CHECKPOINT_EXIT_CODE and reason is not None:
         return CheckpointError(f"the checkpoint cannot be served: {reason}")
-    words = reason or _cause(stderr) or last_words(stderr)
+    words = reason or cause(stderr) or last_words(stderr)
     todo = [text for pattern, text in advice.items() if re.search(pattern, words)]
     after = f". {todo[0]}" if todo else ""
     return EngineError(f"the {server} server ended with status {exit_code}: {words}{after}")
@@ -102,22 +120,4 @@ def _fault(stderr: bytes) -> str | None:
             continue
         if isinstance(content, dict) and FAULT_KEY in content:
             return str(content[FAULT_KEY])
-    return None
-
-
-ERROR_LINE = re.compile(
-    rb"^(?:\([^)]*\) )?(?:\w+ \d\S* \S+ \[[^\]]*\] )?([\w.]*(?:Error|Exception): .*)$"
-)
-"""The end of a traceback, with or without the prefix of a log line."""
-
-LATER_ERRORS = (b"Engine core initialization failed", b"Failed core proc", b"WorkerProc init")
-"""What processes say only because another one has ended."""
-
-
-def _cause(stderr: bytes) -> str | None:
-    """Return the first error that no other error explains, with what follows on its line."""
-    for line in stderr.splitlines():
-        found = ERROR_LINE.match(line)
-        if found and not any(words in line for words in LATER_ERRORS):
-            return found[1].decode("utf-8", "replace")[:LAST_WORDS_BYTES]
     return None

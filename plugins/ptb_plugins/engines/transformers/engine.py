@@ -16,7 +16,7 @@ from ptb_core.api import (
     ServeRequest,
     Session,
 )
-from ptb_plugins.engines.starting import OFFLINE, wait_until_ready
+from ptb_plugins.engines.starting import OFFLINE, cause, wait_until_ready
 from ptb_plugins.engines.transformers.config import ServerConfig
 
 CONFIG_FILE = "engine-config.json"
@@ -55,6 +55,10 @@ class TransformersEngine(Engine):
             batch_size=config.batch_size,
             max_in_flight=BATCHES_IN_FLIGHT * config.batch_size,
         )
+
+    def why_ended(self, endpoint: Endpoint, session: Session) -> str:
+        """Return the first error that the server wrote."""
+        return cause(session.logs(endpoint.process, "stderr"))
 
 
 def _server_config(

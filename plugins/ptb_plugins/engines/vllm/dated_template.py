@@ -13,7 +13,8 @@ def with_date(template: str, date: str) -> str:
     """Return the template with ``strftime_now`` bound to a date.
 
     A macro of that name covers the function that transformers gives to templates. What it
-    prints for every code is worked out here, so the server's clock plays no part.
+    prints for every code is worked out here, so the server's clock plays no part. The line break
+    after it is taken away by ``trim_blocks``, which templates of chat models are rendered with.
 
     Args:
         template: A Jinja template.
@@ -34,8 +35,7 @@ def with_date(template: str, date: str) -> str:
         "{%- endif -%}"
         "{%- endfor -%}"
         "{{- at.code -}}"
-        "{%- endmacro -%}"
-        "{{- '' }}" + template
+        "{%- endmacro %}\n" + template
     )
 
 

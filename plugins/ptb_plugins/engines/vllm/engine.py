@@ -21,7 +21,7 @@ from ptb_core.api import (
     ServeRequest,
     Session,
 )
-from ptb_plugins.engines.starting import OFFLINE, wait_until_ready
+from ptb_plugins.engines.starting import OFFLINE, cause, wait_until_ready
 from ptb_plugins.engines.vllm.launcher import FACTS_KEY, LaunchConfig
 
 SERVER = "vLLM"
@@ -124,6 +124,10 @@ class VllmEngine(Engine):
             facts=_facts(session, process),
         )
 
+    def why_ended(self, endpoint: Endpoint, session: Session) -> str:
+        """Return the first error that the server wrote."""
+        return cause(session.logs(endpoint.process, "stderr"))
+
 
 def serve_arguments(
     request: ServeRequest, settings: Mapping[str, JsonValue], socket: str
@@ -167,6 +171,9 @@ def serve_arguments(
 def setting_faults(settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
     """Return what is wrong with the engine's settings, one sentence each."""
     faults = []
+    python = settings.get("python")
+    if python is not None and not str(python).startswith("/"):
+        faults.append(f"python is {python!r}, expected an absolute path")
     fraction = settings.get("gpu_memory_utilization", 0.9)
     if not 0 < fraction <= 1:
         faults.append(f"gpu_memory_utilization is {fraction}, expected above 0 and at most 1")
@@ -196,8 +203,8 @@ def _missing_vllm(python: JsonValue) -> str | None:
         )
     program = "import importlib.util as u, sys; sys.exit(u.find_spec('vllm') is None)"
     try:
-        argv = [str(python), "-I", "-c", program]
-        done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
+        argv = [str(python), "-c", program]
+        done = subprocess.run(argv, capture_output=True, timeout=60, check=False, cwd="/")
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"the engine's setting python names {python}, which cannot be run: {error}"
     if done.returncode == 0:

@@ -1,0 +1,85 @@
+"""Whose fault it is that a checkpoint is not evaluated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from ptb_core.errors import EngineError
+from ptb_core.journal import append_event
+from ptb_core.run_folder import CellFolder
+from ptb_core.stages.context import StageContext
+from ptb_core.stages.control import checkpoints_fault
+
+FAILURE = EngineError("the server is gone")
+
+
+def context(tmp_path: Path, kind: str = "agent", attempt: int = 2) -> StageContext:
+    notes: list[str] = []
+    folder = CellFolder(tmp_path)
+    made: Any = SimpleNamespace(
+        cell=SimpleNamespace(kind=kind),
+        folder=folder,
+        attempt=attempt,
+        notes=notes,
+        note=lambda stage, text: notes.append(f"{stage}: {text}"),
+    )
+    return cast(StageContext, made)
+
+
+def failed(here: StageContext, stage: str, attempt: int) -> None:
+    append_event(here.folder.journal, "failed", 1, stage=stage, attempt=attempt, text="x")
+
+
+def never() -> int:
+    raise AssertionError("the base model must not be asked")
+
+
+def test_the_first_failure_blames_nobody(tmp_path: Path) -> None:
+    here = context(tmp_path, attempt=1)
+    assert checkpoints_fault(here, FAILURE, never) is None
+
+
+def test_a_try_that_was_only_interrupted_does_not_count(tmp_path: Path) -> None:
+    here = context(tmp_path)
+    append_event(here.folder.journal, "abandoned", 1, stage="generate", attempt=1, text="x")
+    failed(here, "solve", 1)
+    assert checkpoints_fault(here, FAILURE, never) is None
+
+
+def test_the_base_model_has_no_control(tmp_path: Path) -> None:
+    here = context(tmp_path, kind="base")
+    failed(here, "generate", 1)
+    assert checkpoints_fault(here, FAILURE, never) is None
+
+
+def test_what_the_base_model_answers_and_the_checkpoint_twice_does_not_is_its_fault(
+    tmp_path: Path,
+) -> None:
+    here = context(tmp_path)
+    failed(here, "generate", 1)
+    assert checkpoints_fault(here, FAILURE, lambda: 8) == (
+        "the evaluation failed twice: the server is gone; the base model, served in the same "
+        "way, answered 8 of those questions"
+    )
+    assert cast(Any, here).notes == [
+        "generate: failed again (the server is gone); now the base model is asked, as a control"
+    ]
+
+
+def test_a_base_model_that_is_not_served_either_acquits_the_checkpoint(tmp_path: Path) -> None:
+    here = context(tmp_path)
+    failed(here, "generate", 1)
+
+    def no_gpu() -> int:
+        raise EngineError("no GPU")
+
+    with pytest.raises(EngineError) as caught:
+        checkpoints_fault(here, FAILURE, no_gpu)
+    assert str(caught.value) == (
+        "the server is gone; the base model is not served either, so the machine is at fault: "
+        "no GPU"
+    )
