@@ -50,7 +50,7 @@ from ptb_core.evaluation.rows import read_rows
 from ptb_core.evaluation.statistics import mean_and_stderr
 from ptb_core.floats import decode_floats
 from ptb_core.hookspecs import hookimpl
-from ptb_core.integrity import Citation, Evidence, Finding, HarnessFile, Verdict
+from ptb_core.integrity import Citation, DevelopmentUse, Evidence, Finding, HarnessFile, Verdict
 from ptb_core.interfaces import (
     CellCommand,
     CellContext,
@@ -126,6 +126,7 @@ __all__ = [
     "DataDir",
     "DataError",
     "DataFile",
+    "DevelopmentUse",
     "Endpoint",
     "Engine",
     "EngineError",

@@ -19,6 +19,7 @@ from ptb_core.evaluation.exchange import Sample, SampleScore
 from ptb_core.evaluation.json_log import read_log
 from ptb_core.evaluation.rounds import rounds_of
 from ptb_core.evaluation.sample_lines import SampleLine, asked, with_logged_checks
+from ptb_core.evaluation.samples import samples_of
 from ptb_core.interfaces import Task
 from ptb_core.run_folder import CellFolder, Run, RunFolder
 from ptb_core.specs import CellSpec, JsonValue, ProtocolSpec, Scoring
@@ -148,11 +149,11 @@ def _known(files: CellFiles, catalogue: Catalogue, tell: Callable[[str], None]) 
         task = catalogue.task(files.cell.task)
         if prepared is None:
             raise UsageError("its stage prepare has no marker")
-        samples = task.samples(data_dir_of(prepared))
+        samples = samples_of(task, data_dir_of(prepared), files.cell.protocol.limit)
     except (PtbError, OSError) as error:
         tell(f"{files.cell.id}: questions and right answers are left out: {error}")
         return None
-    return _Known(task, task.order(samples, files.cell.protocol.limit))
+    return _Known(task, samples)
 
 
 def _scores(path: Path) -> Mapping[tuple[str, int | None], dict[Scoring, SampleScore]]:

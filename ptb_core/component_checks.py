@@ -188,19 +188,24 @@ def sandbox_obstacles(
     sandbox: Sandbox, condition: Condition, limits: Limits, settings: Mapping[str, JsonValue]
 ) -> tuple[str, ...]:
     """Return what a sandbox lacks for a condition; what goes wrong in its own code is one more."""
-    return _obstacles(lambda: sandbox.obstacles(condition, limits, settings))
+    return _sentences("obstacles()", lambda: sandbox.obstacles(condition, limits, settings))
+
+
+def execute_obstacles(sandbox: Sandbox, settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """Return what a sandbox lacks for programs that a model wrote, faults of its own included."""
+    return _sentences("execute_obstacles()", lambda: sandbox.execute_obstacles(settings))
 
 
 def engine_obstacles(engine: Engine, settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
     """Return why an engine cannot serve here; what goes wrong in its own code is one more."""
-    return _obstacles(lambda: engine.obstacles(settings))
+    return _sentences("obstacles()", lambda: engine.obstacles(settings))
 
 
-def _obstacles(ask: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+def _sentences(name: str, ask: Callable[[], object]) -> tuple[str, ...]:
     try:
         found = ask()
     except (Exception, SystemExit) as error:
-        return (f"its obstacles() raised {words_of(error)}",)
+        return (f"its {name} raised {words_of(error)}",)
     if not isinstance(found, tuple | list) or not all(isinstance(text, str) for text in found):
-        return (f"its obstacles() returned {found!r}; expected sentences",)
+        return (f"its {name} returned {found!r}; expected sentences",)
     return tuple(found)

@@ -36,6 +36,27 @@ class HarnessFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DevelopmentUse:
+    """How the agent used a development evaluation that is scored outside its sandbox.
+
+    Every score tells a little about the answers. Asking for many that differ in few samples is
+    how answers could be found out one by one.
+
+    Attributes:
+        scores: Number of scores told.
+        samples: Samples scored, all scores together.
+        probes: Scores told for completions that differed from those of the call before in at
+            least one and at most a twentieth of the samples (or in one), and scores of one sample.
+        refusals: Questions that made no sense.
+    """
+
+    scores: int
+    samples: int
+    probes: int
+    refusals: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """All that a judge may look at. Read-only; nothing in it is executed or imported.
 
@@ -45,6 +66,7 @@ class Evidence:
         condition: The condition, whose rules decide what is allowed.
         workspace: Copy of the workspace at the seal, links and special files left out.
         omitted: What the copy left out: relative path to reason.
+        development: How the agent used the broker; None where it asked for no score.
         submission: The sealed checkpoint folder, or None when there is none.
         base_model: Folder of the base model's files.
         harness: What lay in the workspace at the start and had to stay.
@@ -64,6 +86,7 @@ class Evidence:
     trace: Trace
     declared_template: str
     omitted: Mapping[str, str] = field(default_factory=dict)
+    development: DevelopmentUse | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,6 +109,14 @@ class Task(Component[TaskSpec]):
     def requests(self, sample: Sample, requests: RequestKind) -> tuple[Request, ...]:
         """Return what the model is asked for this sample; usually one request."""
 
+    def shots(self, data: DataDir) -> Sequence[str]:
+        """Return worked examples for few-shot baselines, best first; none by default.
+
+        Each is a question with its answer as text. Only data that agents may train on may be
+        shown.
+        """
+        return ()
+
     @abstractmethod
     def score(
         self, sample: Sample, completions: Sequence[Completion], scoring: Scoring
@@ -338,6 +346,14 @@ class Sandbox(Component[SandboxSpec]):
         """Return why this machine cannot give what a plan's condition asks for; empty if it can.
 
         Called before anything is started. One sentence each: what is missing and what to do.
+        """
+        return ()
+
+    def execute_obstacles(self, settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
+        """Return why this machine cannot separate programs that a model wrote; empty if it can.
+
+        Called, before anything is started, for plans whose tasks run such programs: in sessions
+        of role ``execute``, without network, apart from the host's processes and files.
         """
         return ()
 

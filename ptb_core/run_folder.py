@@ -251,4 +251,9 @@ def plan_id(plan: Plan) -> str:
     content["budgets"].pop("grader_usd", None)
     if plan.grader is not None:
         content["grader"] = {"model": plan.grader.model, "prompts": plan.grader.prompts}
+    # As in the ids of runs from before plans could say so:
+    if plan.declared is None:
+        del content["declared"]
+    if not plan.protocol.seeds:
+        del content["protocol"]["seeds"]
     return short_hash(content)

@@ -18,6 +18,7 @@ Located: TypeAlias = tuple[JsonPath, Fault]
 """A fault with its path in parts, for sorting."""
 
 _PATTERN_WORDS = {
+    "^(measured|published|.+[.]json)$": "measured, published, or NAME.json",
     "^[a-z0-9]+(?:[.-][a-z0-9]+)*$": (
         "lower-case letters and digits, in words joined by '-' or '.', such as 'my-task'"
     ),

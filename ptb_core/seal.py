@@ -47,6 +47,7 @@ from ptb_core.sandboxing import SealedFile
 from ptb_core.seal_files import (
     Contents,
     is_tokenizer_file,
+    is_whole_tokenizer,
     list_submission,
     looks_pickled,
     sha256_of,
@@ -303,11 +304,7 @@ def _architecture_notes(config: Mapping[str, JsonValue], model: ModelSpec) -> li
 def _complete_tokenizer(folder: Path, base_model: Path) -> list[str]:
     """Add the base model's tokenizer where the submission brings none that can be loaded."""
     names = {path.name for path in folder.iterdir()}
-    whole = (
-        "tokenizer.json" in names
-        or any(name.endswith(".model") for name in names)
-        or {"vocab.json", "merges.txt"} <= names
-    )
+    whole = is_whole_tokenizer(names)
     if whole and "tokenizer_config.json" in names:
         return []
     added = []

@@ -7,7 +7,7 @@ import fnmatch
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,6 +187,15 @@ def looks_pickled(path: Path) -> bool:
 def is_tokenizer_file(name: str) -> bool:
     """Tell whether a file name belongs to a tokenizer."""
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in TOKENIZER_FILES)
+
+
+def is_whole_tokenizer(names: Collection[str]) -> bool:
+    """Tell whether files of these names hold a vocabulary, from which a tokenizer can be loaded."""
+    return (
+        "tokenizer.json" in names
+        or any(name.endswith(".model") for name in names)
+        or {"vocab.json", "merges.txt"} <= set(names)
+    )
 
 
 def sha256_of(path: Path) -> str:

@@ -63,7 +63,8 @@ def check_settings(
         value = given.get(setting.name, setting.default)
         fault = _fault(setting, value, setting.name in given, f"{path}.{setting.name}")
         if fault is None and setting.is_path and value is not None:
-            resolved = [(folder / item).resolve() for item in _as_list(value)]
+            # Not resolve(): the interpreter of a virtual environment is a link, and known by it.
+            resolved = [(folder / item).absolute() for item in _as_list(value)]
             fault = _missing(resolved, f"{path}.{setting.name}")
             if fault is None:
                 identity[setting.name] = [tree_sha256(item) for item in resolved]

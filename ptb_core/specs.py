@@ -106,6 +106,25 @@ class PromptText:
     other_modules: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grading:
+    """What grading a whole task once takes, for estimates; no score depends on it.
+
+    Attributes:
+        questions: Questions to the grader over all samples.
+        input_tokens: Prompt tokens of one question, on average.
+        output_tokens: Answer tokens of one question, reasoning included, on average.
+
+    Source of the shipped figures: questions are counted in the published data; prompt tokens are a
+    quarter of the characters of its conversations and questions, with answers as long as the
+    published opponent's; answer tokens are an assumption of this project.
+    """
+
+    questions: int
+    input_tokens: int
+    output_tokens: int
+
+
 # Components -----------------------------------------------------------------------------------
 
 
@@ -129,6 +148,7 @@ class TaskSpec:
             lm-eval; ``config`` is a whole lm-eval task configuration). None otherwise.
         needs: Special needs of evaluation: ``grader`` (an outside LLM), ``execute`` (a sandbox
             that runs model-written code), ``tools``.
+        grading: What its grading takes; None when nobody knows, or when it needs no grader.
         source: Where the facts come from.
     """
 
@@ -145,6 +165,7 @@ class TaskSpec:
     prompts: tuple[PromptText, ...] = ()
     lm_eval: Mapping[str, JsonValue] | None = None
     needs: tuple[str, ...] = ()
+    grading: Grading | None = None
     source: str = ""
 
 
@@ -433,6 +454,7 @@ class Condition:
         prompt: Name of the prompt (``default``) or path of a file with another wording.
         dev_evaluation: How the agent may measure itself.
         provide_train_data: True puts the allowed training splits into the workspace's ``data/``.
+        dev_calls: Most scores that the broker tells an agent; None for no bound.
     """
 
     hours: float
@@ -442,6 +464,7 @@ class Condition:
     prompt: str = "default"
     dev_evaluation: DevEvaluation = "in-sandbox"
     provide_train_data: bool = False
+    dev_calls: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

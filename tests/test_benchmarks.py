@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ptb_plugins.sandboxes.local.isolation import bwrap_failure
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 FIGURES = (
@@ -82,3 +84,20 @@ def test_the_benchmarks_of_evaluation_measure_every_task_whose_rows_are_here(
     }
     for task in rows:
         assert found[task][0].isdecimal(), found[task]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_programs_measures_sandboxes_and_what_they_are_held_against() -> None:
+    if (failure := bwrap_failure()) is not None:
+        pytest.skip(failure)
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "program_runner.py"), "--programs", "4"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if "|" in line]
+    rates = [(row[0], float(row[4])) for row in rows if row[2:3] == ["4"]]
+    assert {where for where, _ in rates} == {"sandbox", "beside the caller", "bare `python -c`"}
+    assert all(rate > 0 for _, rate in rates)

@@ -25,6 +25,7 @@ MANIFESTS = [
 
 OTHERS = [
     ("baseline", REGISTRY / "baselines" / "published.json"),
+    ("few-shot", REGISTRY / "baselines" / "few-shot.json"),
     ("prices", REGISTRY / "prices.json"),
     ("plugins", REGISTRY / "plugins.json"),
 ]
@@ -167,11 +168,12 @@ def test_packaged_data_is_there_with_its_columns_and_its_number_of_rows(name):
     for file in spec.data:
         if file.source.packaged is None:
             continue
-        text = (data_dir() / file.source.packaged).read_text("utf-8")
+        content = (data_dir() / file.source.packaged).read_bytes()
+        assert content.strip()
+        assert file.source.sha256 in (None, hashlib.sha256(content).hexdigest())
         if not file.columns:
-            assert text.strip()
             continue
-        lines = text.splitlines()
+        lines = content.decode("utf-8").splitlines()
         assert set(file.columns) <= set(json.loads(lines[0]))
         if file.name == "test":
             assert len(lines) == spec.n_samples

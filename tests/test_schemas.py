@@ -211,7 +211,7 @@ def test_right_data_has_no_fault():
             {"an odd key": 1},
             "$[\"an odd key\"]: found unknown key 'an odd key'; expected one of name, title, "
             "description, metric, n_samples, max_tokens, higher_is_better, default_limit, weight, "
-            "data, prompts, lm_eval, needs, source",
+            "data, prompts, lm_eval, needs, grading, source",
         ),
     ],
 )

@@ -139,3 +139,38 @@ def _environment(pid: int) -> str:
         return Path(f"/proc/{pid}/environ").read_text("utf-8", "replace")
     except OSError:
         return ""
+
+
+def test_base_and_few_shot_baselines_are_measured_and_taken_by_a_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan: dict[str, Any] = {
+        "name": "declaring",
+        "tasks": ["errands"],
+        "models": ["tiny-qwen3"],
+        "agents": [{"name": "null", "scaffold": "null"}],
+        "condition": {"hours": 0.1, "gpus": 0},
+        "sandbox": {"name": "local"},
+        "engine": {"name": "transformers", "settings": {"threads": 1}},
+        "judges": [{"name": "lineage"}],
+        "protocol": {"base": "strict", "limit": 8},
+    }
+    Path("plan.json").write_text(json.dumps(plan), "utf-8")
+    kinds = ("--kind", "zero-shot", "--kind", "few-shot")
+    told = ptb("baseline", "plan.json", *kinds, "--out", "measured.json")
+    assert re.fullmatch(
+        r"zero-shot  tiny-qwen3  errands  [\d.]+ ± [\d.]+ % \(repaired scoring, 8 samples\)\n"
+        r"few-shot   tiny-qwen3  errands  [\d.]+ ± [\d.]+ % \(repaired scoring, 8 samples\)\n",
+        told,
+    )
+    found = json.loads(Path("measured.json").read_text("utf-8"))
+    zero_shot, few_shot = found["sets"]
+    how = few_shot["measurements"]["tiny-qwen3"]["errands"]
+    assert (how["protocol"]["name"], len(how["protocol"]["seeds"])) == ("few-shot", 10)
+    Path("plan.json").write_text(json.dumps({**plan, "baselines": "measured.json"}), "utf-8")
+    board = ptb("run", "--plan", "plan.json", "--run-dir", "run")
+    assert not Path("run", "cells", BASE).exists()
+    value = zero_shot["scores"]["tiny-qwen3"]["errands"]
+    assert re.search(rf"base model +{100 * value:.1f} ", board)
+    assert "note: base scores that no run measured are those of a file that the plan" in board

@@ -58,6 +58,7 @@ def command(
     from ptb_core.evaluation.evaluate import evaluate
     from ptb_core.evaluation.evaluation_folder import EvaluationFolder
     from ptb_core.evaluation.job import default_folder, find_weights, make_job
+    from ptb_core.evaluation.runners import runners_for
 
     catalogue = load_catalogue()
     weights = find_weights(catalogue, model, base, options.mirror)
@@ -67,12 +68,14 @@ def command(
         click.echo(line, err=True)
     with ending_on_sigterm(), ProgressLine() as progress:
         try:
-            summary = evaluate(job, folder, options.runners(job.task.spec), progress)
+            summary = evaluate(job, folder, runners_for(job, folder.path), progress)
         except KeyboardInterrupt:
             click.echo(f"\ninterrupted: {_kept(progress.last)}", err=True)
             sys.exit(130)
         except EngineError as error:
-            raise EngineError(f"{error}. {_kept(progress.last)}") from error
+            kept = _kept(progress.last)
+            words = str(error).removesuffix(".")
+            raise EngineError(f"{words}. {kept[0].upper()}{kept[1:]}") from error
     if not summary.evaluation.complete:
         click.echo(f"ptb: {_incomplete(summary)}", err=True)
         sys.exit(1)
@@ -94,13 +97,13 @@ def result_lines(summary: Summary, folder: Path) -> list[str]:
     facts = [f"truncated {numbers.get('truncated', 0)}", f"errors {numbers.get('errors', 0)}"]
     facts += [f"{mark} {n}" for mark, n in counted.marks.items() if mark != "truncated"]
     lines = [
-        f"{summary.task}, {_subject(summary)}: {_percent(counted.value, counted.stderr)}"
+        f"{summary.task}, {_subject(summary)}: {percent_words(counted.value, counted.stderr)}"
         f" ({evaluation.counted} scoring, {counted.n} samples)"
     ]
     for scoring in SCORINGS:
         score = evaluation.scores[scoring]
         if scoring != evaluation.counted:
-            lines.append(f"  {scoring} scoring: {_percent(score.value, score.stderr)}")
+            lines.append(f"  {scoring} scoring: {percent_words(score.value, score.stderr)}")
     lines += _seed_lines(summary)
     lines += [f"  {name}: {value:.4g}" for name, value in counted.breakdowns.items()]
     lines += [
@@ -121,7 +124,8 @@ def _subject(summary: Summary) -> str:
     return f"{checkpoint['path']} (from {summary.model})"
 
 
-def _percent(value: float, stderr: float | None) -> str:
+def percent_words(value: float, stderr: float | None) -> str:
+    """Return a score in percent with its standard error, if it has one."""
     spread = "" if stderr is None else f" ± {100 * stderr:.2f}"
     return f"{100 * value:.2f}{spread} %"
 

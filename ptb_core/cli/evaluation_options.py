@@ -16,9 +16,8 @@ from ptb_core.specs import JsonValue
 
 if TYPE_CHECKING:
     from ptb_core.catalogue import Catalogue
-    from ptb_core.evaluation.checking import Runners
     from ptb_core.evaluation.job import JobOptions
-    from ptb_core.specs import ProtocolSpec, TaskSpec
+    from ptb_core.specs import ProtocolSpec
 
 SAMPLING = ("seed", "temperature", "top_p", "top_k")
 
@@ -40,6 +39,11 @@ class EvaluationOptions:
     sandbox: str | None
     sandbox_setting: tuple[str, ...]
     gpus: str | None
+    grader_model: str | None
+    grader_url: str | None
+    grader_key_env: str | None
+    grader_prompt: Path | None
+    grader_usd: float | None
     mirror: Path | None
 
     def job_options(self, catalogue: Catalogue) -> JobOptions:
@@ -49,6 +53,7 @@ class EvaluationOptions:
             UsageError: If they make no sense together.
         """
         from ptb_core.evaluation.job import DEFAULT_ENGINE, DEFAULT_SANDBOX, JobOptions
+        from ptb_core.evaluation.runners import GraderOptions
 
         return JobOptions(
             protocol=self.protocol_spec(catalogue),
@@ -57,7 +62,25 @@ class EvaluationOptions:
             sandbox=self.sandbox or DEFAULT_SANDBOX,
             sandbox_settings=read_settings(self.sandbox_setting, "--sandbox-setting"),
             devices=_devices(self.gpus),
+            grader=GraderOptions(
+                model=self.grader_model,
+                base_url=self.grader_url,
+                api_key_env=self.grader_key_env,
+                prompt=self.grader_prompt,
+                budget_usd=self.grader_usd,
+            ),
             mirror=self.mirror,
+        )
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The options given that say how a checkpoint is asked, served and scored."""
+        free = {"gpus", "mirror"}
+        usual = {"protocol": STRICT.name}
+        return tuple(
+            f"--{name.replace('_', '-')}"
+            for name in self.__dataclass_fields__
+            if name not in free and getattr(self, name) not in (None, (), usual.get(name))
         )
 
     def protocol_spec(self, catalogue: Catalogue) -> ProtocolSpec:
@@ -83,12 +106,6 @@ class EvaluationOptions:
             raise InputFileError("the protocol that the options ask for", tuple(checker.faults))
         return protocol
 
-    def runners(self, task: TaskSpec) -> Runners:
-        """Return who performs a task's checks."""
-        from ptb_core.evaluation.runners import runners_for
-
-        return runners_for(task).runners
-
 
 def evaluation_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options to a command, which is given them as ``options``."""
@@ -107,7 +124,9 @@ def evaluation_options(command: Callable[..., None]) -> Callable[..., None]:
 
 _OPTIONS = (
     click.option("--limit", type=click.IntRange(min=1), help="Samples to take; all by default."),
-    click.option("--engine", metavar="NAME", help="What serves the checkpoint: transformers, ..."),
+    click.option(
+        "--engine", metavar="NAME", help="What serves the checkpoint; transformers by default."
+    ),
     click.option(
         "--protocol",
         type=click.Choice(list(PROTOCOLS)),
@@ -118,17 +137,32 @@ _OPTIONS = (
     click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer in tokens."),
     click.option("--seed", type=click.IntRange(min=0), help="Seed of seeded requests."),
     click.option("--seeds", metavar="N,N,...", help="Evaluate once per seed and average."),
-    click.option("--temperature", type=click.FloatRange(min=0), help="Of seeded requests."),
-    click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="The same."),
-    click.option("--top-k", type=click.IntRange(min=0), help="The same; 0 means all."),
+    click.option(
+        "--temperature", type=click.FloatRange(min=0), help="Of seeded requests; 0 is greedy."
+    ),
+    click.option(
+        "--top-p", type=click.FloatRange(0, 1, min_open=True), help="Nucleus of seeded requests."
+    ),
+    click.option(
+        "--top-k", type=click.IntRange(min=0), help="Candidates of seeded requests; 0 means all."
+    ),
     click.option(
         "--setting", multiple=True, metavar="KEY=VALUE", help="Of the engine; repeatable."
     ),
-    click.option("--sandbox", metavar="NAME", help="Where the checkpoint is served: local, ..."),
+    click.option("--sandbox", metavar="NAME", help="Where it is served; local by default."),
     click.option(
         "--sandbox-setting", multiple=True, metavar="KEY=VALUE", help="Of the sandbox; repeatable."
     ),
     click.option("--gpus", metavar="ID,ID,...", help="GPUs to use, or none; all by default."),
+    click.option("--grader-model", metavar="NAME", help="The grader, for tasks that need one."),
+    click.option("--grader-url", metavar="URL", help="Its OpenAI-compatible API, with version."),
+    click.option("--grader-key-env", metavar="NAME", help="Variable that holds its key, or none."),
+    click.option(
+        "--grader-prompt",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        help="File with another wording for it.",
+    ),
+    click.option("--grader-usd", type=click.FloatRange(min=0), help="Most that it may cost."),
     click.option(
         "--mirror",
         type=click.Path(path_type=Path, file_okay=False, exists=True),

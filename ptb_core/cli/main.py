@@ -83,6 +83,10 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "samples": CommandEntry(
         target="ptb_core.cli.samples:command", help="Show samples: asked, answered, scored."
     ),
+    "baseline": CommandEntry(
+        target="ptb_core.cli.baseline:command",
+        help="Measure base, few-shot and instruct scores.",
+    ),
     "prefetch": CommandEntry(
         target="ptb_core.cli.prefetch:command", help="Fetch the models and data of a plan."
     ),

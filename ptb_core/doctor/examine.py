@@ -16,7 +16,7 @@ def examine(catalogue: Catalogue, *, network: bool = False) -> Report:
         catalogue: Components of the installed plugins.
         network: True also asks the hub for an answer, within five seconds.
     """
-    from ptb_core.doctor import components, gpus, hub, machine, packages, places, plans
+    from ptb_core.doctor import components, gpus, grader, hub, machine, packages, places, plans
 
     sections = (
         _section("python and packages", packages.findings),
@@ -28,6 +28,7 @@ def examine(catalogue: Catalogue, *, network: bool = False) -> Report:
         _section("folders", places.findings),
         _section("GPUs", gpus.findings),
         _section("hub", lambda: hub.findings(ask=network)),
+        _section("grader", grader.findings),
         _section("shipped plans", lambda: plans.findings(catalogue)),
     )
     return Report(sections=sections, missing=components.missing_kinds(catalogue))

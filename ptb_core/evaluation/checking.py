@@ -276,8 +276,8 @@ class _Work:
 
     async def _watch(self, workers: Sequence[asyncio.Task[None]]) -> None:
         heart = asyncio.create_task(self._beat())
+        waiting = asyncio.gather(*workers)
         try:
-            waiting = asyncio.gather(*workers)
             watched: set[asyncio.Future[Any]] = {heart, waiting}
             done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             for ended in done:
@@ -285,7 +285,7 @@ class _Work:
         finally:
             for one in (heart, *workers):
                 one.cancel()
-            await asyncio.gather(heart, *workers, return_exceptions=True)
+            await asyncio.gather(heart, waiting, *workers, return_exceptions=True)
 
     async def _worker(self, jobs: Iterator[_Job], runner: CheckRunner) -> None:
         for job in jobs:

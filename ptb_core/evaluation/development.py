@@ -1,8 +1,8 @@
 """evaluate.py: the agent measures a checkpoint in its own sandbox.
 
 The same requests, engine and scoring code as in the final evaluation, on the samples that the
-limit takes. Test items and completions are neither printed nor kept; what is reported here never
-counts.
+limit takes. Where answers or a grader's key stay outside, the broker scores. Test items and
+completions are neither printed nor kept; what is reported here never counts.
 """
 
 from __future__ import annotations
@@ -13,20 +13,26 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ptb_core.atomic import write_json
+from ptb_core.broker.client import broker_client
+from ptb_core.broker.messages import DevScore
 from ptb_core.errors import EngineError, PtbError, UsageError
-from ptb_core.evaluation.exchange import Completion, DataDir, Sample
+from ptb_core.evaluation.exchange import DataDir, Sample
 from ptb_core.evaluation.plain_session import PlainSession
+from ptb_core.evaluation.questions import SampleRequests
 from ptb_core.evaluation.workspace import HarnessSettings, read_settings
 from ptb_core.interfaces import Endpoint, ServeRequest, Task
-from ptb_core.records import Evaluation
 from ptb_core.specs import ProtocolSpec
+
+if TYPE_CHECKING:
+    from ptb_core.evaluation.checking import ProgramRunner
 
 PROGRESS_EVERY_S = 10.0
 SHORT_TMP = "/tmp"
@@ -127,18 +133,106 @@ def evaluate(workspace: Path, options: Options, tell: Callable[[str], None]) -> 
         UsageError: If an option or the workspace makes no sense.
         CheckpointError: If the checkpoint cannot be loaded.
         EngineError: If the server failed, or samples stayed without an answer.
+        BrokerError: If the completions are scored outside and there is no score.
     """
     from ptb_core.catalogue import load_catalogue
-    from ptb_core.evaluation.score import evaluate_both
 
     settings = read_settings(workspace)
     task = load_catalogue().task(settings.task)
     protocol = _protocol(settings, options, task)
-    samples = task.samples(_data(workspace, settings))
-    chosen = task.order(samples, protocol.limit)
-    completions = _completions(workspace, settings, options, protocol, task, chosen)
-    result = evaluate_both(task, chosen, completions, counted=protocol.scoring)
-    _report(result, settings, protocol, len(samples), options, tell)
+    private = Path(tempfile.mkdtemp(prefix="ptb-", dir=SHORT_TMP))
+    try:
+        items = _items(workspace, settings, protocol, task)
+        log = _answer(workspace, settings, options, protocol, task, items.asked, private)
+        score = items.score(log)
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+    _report(score, settings, protocol, items.n_all, options, tell)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Items:
+    """What is asked, and who knows what the answers are worth.
+
+    Attributes:
+        asked: The samples in order.
+        n_all: Number of samples of the whole task.
+        score: Returns the score of a log of completions.
+    """
+
+    asked: Sequence[SampleRequests]
+    n_all: int
+    score: Callable[[Path], DevScore]
+
+
+def _items(
+    workspace: Path, settings: HarnessSettings, protocol: ProtocolSpec, task: Task
+) -> _Items:
+    from ptb_core.evaluation.laid_questions import read_questions
+    from ptb_core.evaluation.samples import samples_of
+
+    if settings.questions is not None:
+        laid = read_questions(workspace / settings.questions)
+        client = broker_client()
+        ids = client.samples(protocol.limit)
+        lost = [sample for sample in ids if sample not in laid]
+        if lost:
+            raise UsageError(
+                f"{workspace / settings.questions} lacks {len(lost)} of {len(ids)} samples, the "
+                f"first {lost[0]!r}; it was laid here and must stay as it was"
+            )
+        return _Items(
+            asked=[laid[sample] for sample in ids],
+            n_all=task.spec.n_samples,
+            score=lambda log: client.score(protocol.limit, log, _progress("checks")),
+        )
+    samples = samples_of(task, _data(workspace, settings), protocol.limit)
+    asked = [
+        SampleRequests(id=sample.id, requests=task.requests(sample, protocol.requests))
+        for sample in samples
+    ]
+    if settings.scored == "outside":
+        client = broker_client()
+        return _Items(
+            asked=asked,
+            n_all=task.spec.n_samples,
+            score=lambda log: client.score(protocol.limit, log, _progress("checks")),
+        )
+    return _Items(
+        asked=asked,
+        n_all=task.spec.n_samples,
+        score=lambda log: _score_here(task, samples, protocol, log),
+    )
+
+
+def _score_here(
+    task: Task, samples: Sequence[Sample], protocol: ProtocolSpec, log: Path
+) -> DevScore:
+    from ptb_core.evaluation.checking import Runners
+    from ptb_core.evaluation.scoring import score_completions
+
+    result = score_completions(
+        task,
+        samples,
+        protocol,
+        log,
+        Runners(programs=_programs(task)),
+        log.with_name("checks.jsonl"),
+        details={},
+        progress=_progress("checks"),
+    ).evaluation
+    score = result.scores.get(result.counted)
+    if not result.complete or score is None:
+        failures = result.details.get("failures", {}).get(result.counted, {})
+        reason = next(iter(failures.values()), "nothing could be scored")
+        raise PtbError(f"there is no score: {reason}")
+    return DevScore(
+        value=score.value,
+        stderr=score.stderr,
+        n=score.n,
+        breakdowns=score.breakdowns,
+        marks=score.marks,
+    )
 
 
 def _protocol(settings: HarnessSettings, options: Options, task: Task) -> ProtocolSpec:
@@ -166,29 +260,36 @@ def _data(workspace: Path, settings: HarnessSettings) -> DataDir:
     )
 
 
-def _completions(
+def _programs(task: Task) -> ProgramRunner | None:
+    """Return who runs programs here: this sandbox is what separates them from everything."""
+    from ptb_core.execution.plain import PlainProgramRunner
+    from ptb_core.execution.stage import NEED
+
+    return PlainProgramRunner() if NEED in task.spec.needs else None
+
+
+def _answer(
     workspace: Path,
     settings: HarnessSettings,
     options: Options,
     protocol: ProtocolSpec,
     task: Task,
-    samples: Sequence[Sample],
-) -> Mapping[str, Sequence[Completion]]:
-    """Serve the checkpoint, ask it everything, and forget what it was asked and said."""
-    from ptb_core.evaluation.generate import SampleRequests, generate
+    asked: Sequence[SampleRequests],
+    private: Path,
+) -> Path:
+    """Serve the checkpoint, ask it everything, and return the log of its completions."""
+    from ptb_core.evaluation.generate import generate_rounds
     from ptb_core.evaluation.protocol import generate_options
+    from ptb_core.evaluation.rounds import rounds_of
 
     checkpoint = _checkpoint(options.model_path)
-    asked = [
-        SampleRequests(id=sample.id, requests=task.requests(sample, protocol.requests))
-        for sample in samples
-    ]
-    private = Path(tempfile.mkdtemp(prefix="ptb-", dir=SHORT_TMP))
+    log = private / "completions.jsonl"
     session = PlainSession(private / "session", {})
     try:
         request = _serve_request(workspace, settings, options, protocol, checkpoint, private)
         endpoint = _serve(settings, options, request, session)
-        result = generate(
+        results = generate_rounds(
+            rounds_of(protocol),
             asked,
             endpoint,
             generate_options(
@@ -198,18 +299,18 @@ def _completions(
                 checkpoint=checkpoint,
                 base_model=_base_model(),
             ),
-            private / "completions.jsonl",
-            _progress(),
+            log,
+            _progress("answers"),
         )
     finally:
         session.close()
-        shutil.rmtree(private, ignore_errors=True)
-    if result.missing:
+    missing = [reason for result in results for reason in result.missing.values()]
+    if missing:
         raise EngineError(
-            f"{len(result.missing)} of {len(samples)} samples have no answer, so there is no "
-            f"score; the first: {next(iter(result.missing.values()))}"
+            f"{len(missing)} of {len(asked)} samples have no answer, so there is no score; the "
+            f"first: {missing[0]}"
         )
-    return result.completions
+    return log
 
 
 def _checkpoint(path: Path) -> Path:
@@ -294,35 +395,30 @@ def _serve(
     return replace(endpoint, max_in_flight=bound)
 
 
-def _progress() -> Callable[[int, int], None]:
+def _progress(what: str) -> Callable[[int, int], None]:
     last = time.monotonic()
 
     def report(done: int, total: int) -> None:
         nonlocal last
         if time.monotonic() - last >= PROGRESS_EVERY_S:
             last = time.monotonic()
-            print(f"{done} of {total} answers", file=sys.stderr, flush=True)
+            print(f"{done} of {total} {what}", file=sys.stderr, flush=True)
 
     return report
 
 
 def _report(
-    result: Evaluation,
+    score: DevScore,
     settings: HarnessSettings,
     protocol: ProtocolSpec,
     n_all: int,
     options: Options,
     tell: Callable[[str], None],
 ) -> None:
-    score = result.scores.get(result.counted)
-    if not result.complete or score is None:
-        failures = result.details.get("failures", {}).get(result.counted, {})
-        reason = next(iter(failures.values()), "nothing could be scored")
-        raise PtbError(f"there is no score: {reason}")
     spread = "" if score.stderr is None else f" ± {score.stderr:.4f}"
     tell(
         f"{settings.task}: {score.value:.4f}{spread} ({score.n} of {n_all} samples, protocol "
-        f"{protocol.name}, {result.counted} scoring)"
+        f"{protocol.name}, {protocol.scoring} scoring)"
     )
     if options.json_output_file is not None:
         metrics = {
@@ -331,7 +427,7 @@ def _report(
             "n": score.n,
             "task": settings.task,
             "protocol": protocol.name,
-            "scoring": result.counted,
+            "scoring": protocol.scoring,
             "max_tokens": protocol.max_tokens,
             "breakdowns": dict(score.breakdowns),
             "marks": dict(score.marks),

@@ -13,20 +13,20 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from ptb_core import lock
 from ptb_core.atomic import write_json
-from ptb_core.cache import cache_root
 from ptb_core.canonical import file_sha256
-from ptb_core.data import data_dir
 from ptb_core.errors import RecordError, SandboxElsewhereError, SandboxLostError
 from ptb_core.evaluation.evaluation_folder import Answered, EvaluationFolder, Summary
 from ptb_core.evaluation.exchange import DataDir, Sample
 from ptb_core.evaluation.protocol import seeded_generation_config
+from ptb_core.evaluation.runners import PROGRAMS, hidden_from_sandboxes
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.evaluation.serving import (
     LIMIT_HOURS,
@@ -45,6 +45,7 @@ from ptb_core.specs import ComponentChoice, JsonValue, ProtocolSpec
 if TYPE_CHECKING:
     from ptb_core.evaluation.checking import Runners
     from ptb_core.evaluation.scoring import ScoredCompletions
+    from ptb_core.grading.terms import GraderTerms
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Told what is under way, such as ``answers``, and the numbers done and expected."""
@@ -68,7 +69,7 @@ class EvaluationJob:
         sandbox_choice: Its name and settings.
         components: Where task, model, engine and sandbox come from.
         devices: GPUs handed to the engine.
-        asked_of: Further facts that answers or scores depend on, such as the grader's.
+        grader: Which grader is asked, where the task needs one.
         notes: What a reader must know besides.
     """
 
@@ -85,7 +86,7 @@ class EvaluationJob:
     sandbox_choice: ComponentChoice
     components: Mapping[str, JsonValue]
     devices: tuple[str, ...] = ()
-    asked_of: Mapping[str, JsonValue] = field(default_factory=dict)
+    grader: GraderTerms | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -97,11 +98,19 @@ class EvaluationJob:
             "model": self.subject.model.name,
             "checkpoint": self.revision,
             "base model": self.base_revision,
+            "template": file_sha256(Path(self.subject.model.chat_template)),
             "protocol": msgspec.to_builtins(self.protocol),
             "engine": msgspec.to_builtins(self.engine_choice),
             "sandbox": self.sandbox_choice.name,
-            **self.asked_of,
+            "grader": self.grader_identity,
         }
+
+    @property
+    def grader_identity(self) -> JsonValue:
+        """Who grades, by which wording; None where nobody does."""
+        from ptb_core.plan.grader import grader_identity
+
+        return None if self.grader is None else grader_identity(self.grader.grader)
 
 
 def evaluate(
@@ -130,15 +139,18 @@ def evaluate(
         answered = folder.read_answered() or _generate(job, folder, samples, progress)
         _require_unchanged(folder, answered)
         scored = _score(job, folder, samples, answered, runners, progress)
+        _remove(folder, PROGRAMS)
         _write_samples(job, folder, samples, scored)
         summary = _summary(job, answered, scored)
-        write_json(folder.summary, summary)
+        folder.write_summary(summary)
         return summary
 
 
 def _generate(
     job: EvaluationJob, folder: EvaluationFolder, samples: Sequence[Sample], progress: Progress
 ) -> Answered:
+    for earlier in (folder.summary, folder.samples):
+        earlier.unlink(missing_ok=True)
     with _serving(job, folder) as session:
         request = serve_request(job.subject, job.protocol, job.engine_choice.settings, session)
         endpoint = job.engine.serve(request, session)
@@ -179,12 +191,7 @@ def _serving(job: EvaluationJob, folder: EvaluationFolder) -> Iterator[Session]:
             role="serve",
             root=root / "sandbox",
             mounts=serve_mounts(job.subject, engine_files),
-            hidden=(
-                folder.path,
-                cache_root(),
-                data_dir() / "embedded",
-                *sorted(job.data.files.values()),
-            ),
+            hidden=hidden_from_sandboxes(job, folder.path),
             network="none",
             devices=job.devices,
             deadline_unix_s=time.time() + LIMIT_HOURS * 3600,
@@ -207,7 +214,12 @@ def _end_earlier_server(job: EvaluationJob, folder: EvaluationFolder) -> None:
         with contextlib.suppress(SandboxLostError, SandboxElsewhereError):
             job.sandbox.attach(live.session).close()
     folder.live.unlink(missing_ok=True)
-    for left in folder.path.glob("server-*"):
+    _remove(folder, "server-*")
+    _remove(folder, PROGRAMS)
+
+
+def _remove(folder: EvaluationFolder, pattern: str) -> None:
+    for left in folder.path.glob(pattern):
         shutil.rmtree(left, ignore_errors=True)
 
 
@@ -287,7 +299,7 @@ def _summary(job: EvaluationJob, answered: Answered, scored: ScoredCompletions) 
             "software": lock.software(),
             "machine": lock.machine(),
             "components": dict(job.components),
-            **job.asked_of,
+            "grader": job.grader_identity,
         },
         created_unix_s=time.time(),
         notes=job.notes,

@@ -7,24 +7,29 @@
     generated.json     exists once every answer is there
     checks.jsonl       what was found out about answers, as it arrives; for tasks that need it
     samples.jsonl      one line per sample, for `ptb samples`
-    summary.json       the score and everything it depends on
+    summary.json       the score and everything it depends on (schemas/evaluation.schema.json)
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from ptb_core.atomic import is_temporary, sweep, write_json
 from ptb_core.canonical import short_hash
 from ptb_core.damage import read_stored
-from ptb_core.errors import UsageError
+from ptb_core.errors import RecordError, UsageError
 from ptb_core.evaluation.serving import LiveServer
+from ptb_core.json_codec import encodable
 from ptb_core.records import Evaluation
 from ptb_core.sandboxing import SandboxFacts
+from ptb_core.schemas import faults
 from ptb_core.specs import ComponentChoice, JsonValue, ProtocolSpec
 
 REMEDY = "remove the folder, or name another one with --output"
@@ -139,6 +144,22 @@ class EvaluationFolder:
     def read_summary(self) -> Summary | None:
         """Return the result, or None when there is none."""
         return read_stored(self.summary, Summary, REMEDY)
+
+    def write_summary(self, summary: Summary) -> None:
+        """Write the result.
+
+        Raises:
+            RecordError: If it breaks its schema, which is a defect of ptb or of a plugin.
+        """
+        document = json.loads(msgspec.json.encode(encodable(msgspec.to_builtins(summary))))
+        found = faults(document, "evaluation")
+        if found:
+            listed = "\n".join(f"  {fault}" for fault in found)
+            raise RecordError(
+                f"{self.summary} was not written, because it breaks schemas/evaluation.schema.json;"
+                f" this is a defect of ptb or of a plugin:\n{listed}"
+            )
+        write_json(self.summary, document)
 
     def read_live(self) -> LiveServer | None:
         """Return the server that a killed process left behind, if any."""

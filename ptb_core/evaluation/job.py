@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ptb_core.canonical import short_hash
 from ptb_core.errors import InputFileError, UsageError
 from ptb_core.evaluation.evaluate import EvaluationJob
+from ptb_core.evaluation.runners import GraderOptions, grader_terms, require_key
 from ptb_core.evaluation.serving import Subject
 from ptb_core.settings import check_settings
 from ptb_core.specs import (
@@ -23,11 +24,13 @@ from ptb_core.specs import (
     ProtocolSpec,
     Setting,
 )
+from ptb_core.stages.prepare import with_plans_wording
 from ptb_core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from ptb_core.catalogue import Catalogue
     from ptb_core.fetch import ModelFiles
+    from ptb_core.grading.terms import GraderTerms
 
 DEFAULT_ENGINE = "transformers"
 DEFAULT_SANDBOX = "local"
@@ -44,6 +47,8 @@ class JobOptions:
         sandbox: Name of the sandbox.
         sandbox_settings: Settings of the sandbox.
         devices: GPUs to hand to the engine; None takes all that this process may use.
+        grader: The grader of tasks that need one.
+        terms: The grader and what it may cost, as a plan says it, in place of ``grader``.
         mirror: Folder with local copies of data and weights.
     """
 
@@ -53,6 +58,8 @@ class JobOptions:
     sandbox: str = DEFAULT_SANDBOX
     sandbox_settings: Mapping[str, JsonValue] = field(default_factory=dict)
     devices: tuple[str, ...] | None = None
+    grader: GraderOptions = GraderOptions()
+    terms: GraderTerms | None = None
     mirror: Path | None = None
 
 
@@ -166,13 +173,19 @@ def make_job(
     if "serve" not in sandbox.spec.roles:
         raise UsageError(f"the sandbox {options.sandbox} cannot serve a checkpoint; name another")
     model = weights.subject.model
+    data = ensure_data(evaluated.spec, options.mirror)
+    terms = None
+    if "grader" in evaluated.spec.needs:
+        terms = options.terms or grader_terms(options.grader, task)
+        require_key(terms)
     return EvaluationJob(
         subject=weights.subject,
         revision=weights.revision,
         base_revision=weights.base_revision,
         origin=weights.origin,
         task=evaluated,
-        data=ensure_data(evaluated.spec, options.mirror),
+        data=with_plans_wording(data, terms.grader if terms else None, task),
+        grader=terms,
         protocol=options.protocol,
         engine=engine,
         engine_choice=_choice(

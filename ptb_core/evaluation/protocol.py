@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ptb_core.seal_files import is_whole_tokenizer
 from ptb_core.specs import JsonValue, ModelSpec, ProtocolSpec
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def tokenizer_source(checkpoint: Path, protocol: ProtocolSpec) -> Literal["check
     """Say whose tokenizer is used; a submission without one is read with the base model's."""
     if protocol.requests == "seeded":
         return "base"
-    own = (checkpoint / "tokenizer.json").exists() or any(checkpoint.glob("*.model"))
+    own = is_whole_tokenizer({path.name for path in checkpoint.glob("*")})
     return "checkpoint" if own else "base"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ptb_core.canonical import canonical_json
@@ -19,10 +19,18 @@ from ptb_core.specs import JsonValue, RequestKind, Sampling
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleRequests:
-    """What is asked for one sample; ids are unique in a task."""
+    """What is asked for one sample; ids are unique in a task.
+
+    Attributes:
+        id: The sample's id, or a name that stands for it where the id must not be known.
+        requests: Its requests.
+        seeds: Seeds of the requests under each seed of the evaluation, where ``id`` is such a
+            name; otherwise they follow from the id.
+    """
 
     id: str
     requests: tuple[Request, ...]
+    seeds: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +86,11 @@ def questions(samples: Sequence[SampleRequests], options: GenerateOptions) -> li
     asked = []
     for sample in samples:
         for call, request in enumerate(sample.requests):
-            seed = sample_seed(options.sampling.seed, sample.id, options.epoch, call)
+            given = sample.seeds.get(options.sampling.seed)
+            if given is None:
+                seed = sample_seed(options.sampling.seed, sample.id, options.epoch, call)
+            else:
+                seed = given[call]
             body = request_body(request, options, seed)
             digest = hashlib.sha256(canonical_json(body)).hexdigest()[:16]
             asked.append(

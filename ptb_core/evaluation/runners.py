@@ -2,31 +2,126 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptb_core.specs import JsonValue, TaskSpec
+from ptb_core.cache import cache_root
+from ptb_core.data import data_dir
+from ptb_core.errors import InputFileError, UsageError
 
 if TYPE_CHECKING:
+    from ptb_core.errors import Fault
     from ptb_core.evaluation.checking import Runners
+    from ptb_core.evaluation.evaluate import EvaluationJob
+    from ptb_core.grading.terms import GraderTerms
+    from ptb_core.specs import JsonValue
+
+PROGRAMS = "programs-*"
+"""Folders that running programs may leave in an evaluation's folder, as a pattern."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerChoice:
-    """What a task's checks are performed with.
+class GraderOptions:
+    """What a command line says of the grader; None leaves it to the default.
 
     Attributes:
-        runners: They; None in it where the task needs none.
-        asked_of: Facts about them that a score depends on.
+        model: Model, as the endpoint names it.
+        base_url: Address of the API.
+        api_key_env: Variable that holds the key; ``none`` sends none.
+        prompt: File with another wording for the task's grader.
+        budget_usd: What grading may cost.
     """
 
-    runners: Runners
-    asked_of: Mapping[str, JsonValue] = field(default_factory=dict)
+    model: str | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+    prompt: Path | None = None
+    budget_usd: float | None = None
 
 
-def runners_for(task: TaskSpec) -> RunnerChoice:
-    """Return who performs the checks of a task."""
+def grader_terms(options: GraderOptions, task: str) -> GraderTerms:
+    """Return which grader is asked about a task's answers, and what it may cost.
+
+    Raises:
+        InputFileError: If the options name none that can be asked.
+    """
+    from ptb_core.errors import Fault
+    from ptb_core.grading.terms import GraderTerms
+    from ptb_core.plan.grader import GraderReader
+
+    found: list[Fault] = []
+    reader = GraderReader(
+        _as_a_plan_says(options, task),
+        Path.cwd(),
+        lambda path, what, expected: found.append(Fault(path=path, found=what, expected=expected)),
+    )
+    spec = reader.grader([task])
+    terms = GraderTerms(grader=spec, price=reader.price(spec), budget_usd=options.budget_usd)
+    if found:
+        raise InputFileError("the grader that the options ask for", tuple(found))
+    return terms
+
+
+def require_key(terms: GraderTerms) -> None:
+    """Make sure before anything is asked that there is a key for the grader.
+
+    Raises:
+        UsageError: If not.
+    """
+    from ptb_core.grading.endpoint import key_obstacle
+
+    obstacle = key_obstacle(terms.grader)
+    if obstacle is not None:
+        raise UsageError(obstacle)
+
+
+def runners_for(job: EvaluationJob, folder: Path) -> Runners:
+    """Return who performs the checks of a task; None for what it does not need.
+
+    Args:
+        job: The evaluation, which names sandbox and grader.
+        folder: The evaluation's folder, where replies of the grader and costs are kept.
+    """
     from ptb_core.evaluation.checking import Runners
+    from ptb_core.execution.programs import ProgramSandbox, SandboxProgramRunner
+    from ptb_core.grading.opening import open_grader
 
-    return RunnerChoice(runners=Runners())
+    name = job.task.spec.name
+    programs = grader = None
+    if "execute" in job.task.spec.needs:
+        root = folder / PROGRAMS.replace("*", secrets.token_hex(4))
+        programs = SandboxProgramRunner(
+            ProgramSandbox(
+                sandbox=job.sandbox,
+                name=f"evaluate-{name}-{os.getpid()}-{root.name}",
+                root=root,
+                hidden=hidden_from_sandboxes(job, folder),
+                settings=job.sandbox_choice.settings,
+            )
+        )
+    if job.grader is not None:
+        grader = open_grader(job.grader, folder, scope=name, prompts=job.data.prompts)
+    return Runners(programs=programs, grader=grader)
+
+
+def hidden_from_sandboxes(job: EvaluationJob, folder: Path) -> tuple[Path, ...]:
+    """Return the host paths that nothing in a sandbox may see: results, weights, answers."""
+    files = sorted(job.data.files.values())
+    return (folder, cache_root(), data_dir() / "embedded", *files)
+
+
+def _as_a_plan_says(options: GraderOptions, task: str) -> Mapping[str, JsonValue]:
+    grader: dict[str, JsonValue] = {
+        "model": options.model,
+        "base_url": options.base_url,
+        "prompts": {task: str(options.prompt.absolute())} if options.prompt else None,
+    }
+    given = {key: value for key, value in grader.items() if value is not None}
+    if options.api_key_env is not None:
+        given["api_key_env"] = None if options.api_key_env == "none" else options.api_key_env
+    budgets = {} if options.budget_usd is None else {"grader_usd": options.budget_usd}
+    return {"grader": given, "budgets": budgets}

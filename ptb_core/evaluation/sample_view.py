@@ -83,6 +83,9 @@ def whole_lines(line: SampleLine, scoring: Scoring | None) -> Iterator[str]:
                 token = ", ran to its end" if result.token_seen else ""
                 yield f"exit code {result.exit_code} ({result.reason}{token})"
                 yield from _text(result.output_tail)
+    if len(_shown(line.target)) > SHORT_CHARACTERS:
+        yield "-- right answer"
+        yield from _text(_shown(line.target))
     yield "-- scored"
     yield from _verdict(line, scoring)
     for one, score in line.scores.items():
@@ -108,7 +111,7 @@ def _head(line: SampleLine, scoring: Scoring | None) -> str:
 def _verdict(line: SampleLine, scoring: Scoring | None) -> Iterator[str]:
     score = line.scores.get(scoring or line.counted)
     if score is not None:
-        yield f"  answer    {_answer(score)}   right: {_shown(line.target)}"
+        yield f"  answer    {_answer(score)}   right: {_shortened(_shown(line.target))}"
     for one, reason in line.failures.items():
         yield f"  not scored ({one}): {printable(reason)}"
 

@@ -1,4 +1,4 @@
-"""What is laid into an agent's workspace: evaluate.py with its settings and data, template, timer.
+"""What is laid into an agent's workspace: evaluate.py with what it needs, template, timer.
 
 Everything that is laid is hashed; an agent must leave it as it is.
 """
@@ -18,14 +18,17 @@ import msgspec
 from ptb_core.atomic import write_json
 from ptb_core.canonical import file_sha256
 from ptb_core.data import data_dir
-from ptb_core.errors import DataError, Fault, InputFileError, UsageError
+from ptb_core.errors import DataError, Fault, InputFileError
+from ptb_core.evaluation.dev_modes import is_scored_outside
 from ptb_core.evaluation.exchange import DataDir
+from ptb_core.evaluation.laid_questions import lines_of
 from ptb_core.evaluation.rows import read_rows, row_suffix
 from ptb_core.integrity import HarnessFile
 from ptb_core.interfaces import Task
 from ptb_core.specs import ComponentChoice, Condition, ModelSpec, ProtocolSpec
 
 SETTINGS = "evaluation/settings.json"
+QUESTIONS = "evaluation/questions.jsonl"
 EVALUATE = "evaluate.py"
 TIMER = "timer.sh"
 _FILES = Path(__file__).parent / "harness_files"
@@ -53,6 +56,9 @@ class HarnessSettings:
         prompts: Files with prompt wordings by name.
         revisions: What was really used, by data file or prompt name.
         default_limit: Samples taken when no limit is given; None means all.
+        scored: Who scores: evaluate.py itself, or the broker.
+        questions: File of what each sample asks, where data and answers stay outside; see
+            :mod:`ptb_core.evaluation.laid_questions`.
     """
 
     task: str
@@ -63,6 +69,8 @@ class HarnessSettings:
     prompts: Mapping[str, str]
     revisions: Mapping[str, str] = field(default_factory=dict)
     default_limit: int | None = None
+    scored: Literal["here", "outside"] = "here"
+    questions: str | None = None
 
 
 def lay_harness(
@@ -89,30 +97,32 @@ def lay_harness(
         deadline_unix_s: When the agent's time ends; None leaves it to ``PTB_DEADLINE_UNIX_S``.
 
     Raises:
-        UsageError: If development evaluation cannot be had in the way the condition asks for.
         DataError: If a data file or the template cannot be read.
     """
-    _refuse_impossible(task, condition)
     laid = _Laid(folder)
     template = f"{TEMPLATES}/{model.family}.jinja"
     laid.copy(template_of(model), template, "template")
     laid.text(_timer(deadline_unix_s), TIMER, "timer")
-    if condition.dev_evaluation == "in-sandbox":
+    if condition.dev_evaluation != "none":
         laid.copy(_FILES / EVALUATE, EVALUATE, "evaluation")
         settings = HarnessSettings(
             task=task.spec.name,
             model=replace(model, chat_template=template),
             protocol=protocol,
             engine=engine,
-            data={name: laid.data(path, f"evaluation/data/{name}") for name, path in _files(data)},
-            prompts={
-                name: laid.text(text, f"evaluation/prompts/{name}.txt", "evaluation")
-                for name, text in data.prompts.items()
-            },
+            data={},
+            prompts={},
             revisions=data.revisions,
             default_limit=task.spec.default_limit,
+            scored="outside" if is_scored_outside(task.spec, condition) else "here",
         )
-        laid.settings(settings)
+        if condition.dev_evaluation == "brokered":
+            laid.text(lines_of(task, data, protocol), QUESTIONS, "evaluation-data")
+            laid.settings(replace(settings, questions=QUESTIONS))
+        else:
+            laid.settings(
+                replace(settings, data=laid.all_data(data), prompts=laid.all_prompts(data))
+            )
     if condition.provide_train_data:
         for file in task.spec.data:
             if file.agents_may_train:
@@ -161,6 +171,20 @@ class _Laid:
         write_json(self._path(SETTINGS), settings)
         self._remember(SETTINGS, "evaluation")
 
+    def all_data(self, data: DataDir) -> dict[str, str]:
+        """Copy the data files and return their paths by name."""
+        return {
+            name: self.data(path, f"evaluation/data/{name}")
+            for name, path in sorted(data.files.items())
+        }
+
+    def all_prompts(self, data: DataDir) -> dict[str, str]:
+        """Write the prompt wordings and return their paths by name."""
+        return {
+            name: self.text(text, f"evaluation/prompts/{name}.txt", "evaluation")
+            for name, text in data.prompts.items()
+        }
+
     def data(self, source: Path, stem: str) -> str:
         """Copy a data file, unpacked, in the form that it has."""
         suffix = row_suffix(source) or source.suffix
@@ -193,22 +217,6 @@ class _Laid:
         file = HarnessFile(path=target, sha256=file_sha256(path), role=role, text=text)
         self.files.append(file)
         return target
-
-
-def _files(data: DataDir) -> list[tuple[str, Path]]:
-    return sorted(data.files.items())
-
-
-def _refuse_impossible(task: Task, condition: Condition) -> None:
-    if condition.dev_evaluation == "brokered":
-        raise UsageError(
-            'dev_evaluation "brokered" is not available yet; use "in-sandbox" or "none"'
-        )
-    if condition.dev_evaluation == "in-sandbox" and "grader" in task.spec.needs:
-        raise UsageError(
-            f"{task.spec.name} is graded by an outside LLM, which development evaluation inside "
-            'the sandbox does not offer; use dev_evaluation "none" for it'
-        )
 
 
 def _timer(deadline_unix_s: float | None) -> str:

@@ -94,10 +94,18 @@ class SandboxProgramRunner(ProgramRunner):
         self.max_in_flight = max_in_flight or len(os.sched_getaffinity(0))
         self._place = place
         self._numbers = itertools.count()
+        self._facts: dict[str, JsonValue] = {}
+        self._prepare()
+
+    def _prepare(self) -> None:
         self._threads = ThreadPoolExecutor(self.max_in_flight, "ptb-program")
         self._stopping = threading.Event()
         self._probing: asyncio.Task[None] | None = None
-        self._facts: dict[str, JsonValue] = {}
+
+    async def __aenter__(self) -> SandboxProgramRunner:
+        """Make ready; a runner may be entered again after it was left."""
+        self._prepare()
+        return self
 
     async def __aexit__(
         self,

@@ -33,17 +33,23 @@ UNKNOWN_PARAMETER = frozenset({"unsupported_parameter", "unsupported_value", "un
 
 WORDS_CHARACTERS = 400
 
+SCORE_AGAIN = "score again (`ptb retry`, or the same `ptb evaluate`; replies so far are kept)"
+
 
 class UnavailableError(CheckError):
     """The endpoint does not answer now.
 
     Attributes:
         retry_after_s: Seconds after which it asks to be tried again, or None.
+        is_rate_limit: True when it is well, and only asked too often.
     """
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after_s: float | None = None, *, is_rate_limit: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.is_rate_limit = is_rate_limit
 
 
 class HalfAnswerError(CheckError):
@@ -72,7 +78,7 @@ def failure_of(
     """
     code, words = _code_and_words(content)
     said = f"status {status}: {key.hidden_in(words)[:WORDS_CHARACTERS] or 'no words'}"
-    who, kept = named(spec), "score again after that: replies so far are kept"
+    who, kept = named(spec), f"{SCORE_AGAIN} after that"
     if status == 402 or code in OUT_OF_MONEY:
         return StopCheckingError(
             f"{who} has no quota left for this account ({said}); fill it up and {kept}"
@@ -84,7 +90,9 @@ def failure_of(
             f"{who} is not there ({said}); name another model or base_url in the plan's `grader`"
         )
     if status in WAITING_HELPS or status >= 500:
-        return UnavailableError(f"{who} does not answer ({said})", retry_after_s)
+        return UnavailableError(
+            f"{who} does not answer ({said})", retry_after_s, is_rate_limit=status == 429
+        )
     if 300 <= status < 400:
         return StopCheckingError(
             f"{who} sends requests elsewhere ({said}), where no key is taken; name the final "

@@ -16,7 +16,7 @@ from ptb_core.evaluation.checking import CheckError, Grader, StopCheckingError
 from ptb_core.evaluation.checks import GraderCheck, GraderResult
 from ptb_core.grading.client import GraderClient, request_body
 from ptb_core.grading.endpoint import host_of, named
-from ptb_core.grading.failures import HalfAnswerError, UnavailableError
+from ptb_core.grading.failures import SCORE_AGAIN, HalfAnswerError, UnavailableError
 from ptb_core.grading.ledger import Ledger
 from ptb_core.grading.patience import GraderLimits, Patience, Timing
 from ptb_core.grading.prices import TokenUse, cost_usd
@@ -180,9 +180,10 @@ class OpenAiGrader(Grader):
         """Return what a record keeps of the grading; never a key.
 
         ``now`` counts what this grader did, ``scope`` what was ever booked on its scope, earlier
-        attempts included. Costs are None when the price is not known.
+        attempts included, also when all replies were there already. Costs are None when the price
+        is not known, the scope when its bookings are damaged.
         """
-        counts, ledger = self._counts, self._ledger
+        counts, ledger = self._counts, self._booked()
         now = ledger.own if ledger else None
         scope = ledger.of_scope() if ledger else None
         is_priced = self._terms.price is not None
@@ -203,8 +204,14 @@ class OpenAiGrader(Grader):
                 "unmetered_replies": counts.unmetered,
                 **_sums(now, is_priced),
             },
-            "scope": {"replies": scope.replies if scope else 0, **_sums(scope, is_priced)},
+            "scope": {"replies": scope.replies, **_sums(scope, is_priced)} if scope else None,
         }
+
+    def _booked(self) -> Ledger | None:
+        try:
+            return self._ledger or Ledger(self._place.ledger, self._place.scope, self._timing.now)
+        except RecordError:
+            return None
 
     async def _until_accepted(
         self,
@@ -248,8 +255,7 @@ class OpenAiGrader(Grader):
             if self._counts.unanswered_in_a_row >= self._limits.unanswered:
                 raise StopCheckingError(
                     f"{error}; {self._counts.unanswered_in_a_row} questions in a row went "
-                    "unanswered, so no further one is put: score again when it answers, replies "
-                    "so far are kept"
+                    f"unanswered, so no further one is put: {SCORE_AGAIN} when it answers"
                 ) from None
             raise
         self._counts.unanswered_in_a_row = 0
@@ -290,7 +296,8 @@ class OpenAiGrader(Grader):
         if spent >= budget:
             raise StopCheckingError(
                 f"the budget for grading is spent: {spent:.4g} of {budget:g} USD; raise "
-                "`budgets.grader_usd` and score again: replies so far are kept"
+                "`budgets.grader_usd`, in a plan's case call `ptb run` on its run folder, and "
+                f"{SCORE_AGAIN}"
             )
 
     def _book(self, ledger: Ledger, use: TokenUse | None, body: Mapping[str, JsonValue]) -> None:

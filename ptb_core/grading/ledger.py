@@ -1,7 +1,8 @@
 """What grading has cost so far, over all cells of a run and everybody who works on them.
 
 Every reply is booked before its text is used. Before each request a writer adds up what all have
-booked; others' bookings are looked at every :data:`REFRESH_S` seconds. The limit can therefore be
+booked; others' bookings are looked at every :data:`REFRESH_S` seconds, less often where looking
+takes long. The limit can therefore be
 passed by the requests that are under way at that moment in all processes together, and by what
 others booked within those seconds: never by more questions than that.
 """
@@ -17,6 +18,8 @@ from ptb_core.grading.prices import TokenUse
 from ptb_core.grading.shared_log import SharedLog
 
 REFRESH_S = 2.0
+RESTS = 20
+"""Looking at others' bookings takes at most one part in so many of the time."""
 
 
 class Spending(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +100,7 @@ class Ledger:
         Raises:
             RecordError: If another's file is damaged.
         """
-        if self._now() - self._read_at >= REFRESH_S:
+        if self._now() - self._read_at >= self._rest_s:
             self._read()
         return self._others_usd + self.own.usd
 
@@ -112,11 +115,13 @@ class Ledger:
         self._log.close(self.own)
 
     def _read(self) -> None:
+        begun = self._now()
         for path, state in self._log.files():
             known = self._others.get(path)
             if known is None or known[0] != state:
                 self._others[path] = (state, self._log.read(path))
         self._read_at = self._now()
+        self._rest_s = max(REFRESH_S, RESTS * (self._read_at - begun))
         self._others_usd = sum(
             entry.usd for _, entries in self._others.values() for entry in entries
         )

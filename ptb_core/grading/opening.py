@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from ptb_core.errors import Fault, InputFileError, UsageError
 from ptb_core.evaluation.exchange import GRADER_PROMPT
+from ptb_core.grading.endpoint import key_obstacle
 from ptb_core.grading.grader import GraderPlace, OpenAiGrader
 from ptb_core.grading.terms import GraderTerms, terms_in_force
+from ptb_core.plan.grader import GraderReader
+from ptb_core.specs import JsonValue, TaskSpec
 from ptb_core.stages.context import Prepared, StageContext
 
 
@@ -45,6 +49,41 @@ def open_grader(
     """
     place = GraderPlace(replies=folder / "graded", ledger=folder / "grading", scope=scope)
     return OpenAiGrader(terms, place, prompts=_grading_only(prompts or {}))
+
+
+def terms_for(
+    task: TaskSpec, data: Mapping[str, JsonValue], folder: Path, source: str
+) -> GraderTerms | None:
+    """Return the terms for grading one task without a plan, or None when it needs no grader.
+
+    Args:
+        task: The task.
+        data: What a plan would say, its form right: the keys ``grader``, ``budgets`` and
+            ``prices``, each of which may be absent.
+        folder: Folder that paths of wordings start from.
+        source: Who says so, for faults: a file, or a command line.
+
+    Raises:
+        InputFileError: If something is wrong; lists every fault.
+        UsageError: If this machine has no key.
+    """
+    if "grader" not in task.needs:
+        return None
+    found: list[Fault] = []
+
+    def fault(path: str, what: str, expected: str) -> None:
+        found.append(Fault(path=path, found=what, expected=expected))
+
+    reader = GraderReader(data, folder, fault)
+    spec = reader.grader((task.name,))
+    price = reader.price(spec)
+    if found:
+        raise InputFileError(source, tuple(found))
+    obstacle = key_obstacle(spec)
+    if obstacle is not None:
+        raise UsageError(f"{obstacle}; nothing was started")
+    budget_usd = data.get("budgets", {}).get("grader_usd")
+    return GraderTerms(grader=spec, price=price, budget_usd=budget_usd)
 
 
 def _grading_only(prompts: Mapping[str, str]) -> dict[str, str]:

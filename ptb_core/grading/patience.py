@@ -23,7 +23,8 @@ class GraderLimits:
 
     Attributes:
         question_s: Longest time for one question, all its requests and waits included.
-        requests: Most requests in a row that bring no reply at all before a question is given up.
+        requests: Requests without any reply after which a question is given up; those that an
+            endpoint turns away because it is asked too often (429) do not count.
         backoff_s: Wait before the second request; doubles with each further one.
         longest_wait_s: Longest single wait, also when the endpoint asks for a longer one.
         unanswered: Questions given up in a row after which no further one is put.
@@ -110,10 +111,15 @@ class Patience:
         """
         from tenacity import AsyncRetrying, retry_if_exception_type
 
+        unanswered = 0
+
         def is_over(state: RetryCallState) -> bool:
-            if state.attempt_number >= self._limits.requests:
-                return True
-            return self._timing.now() + state.upcoming_sleep >= deadline_s
+            nonlocal unanswered
+            error = state.outcome.exception() if state.outcome is not None else None
+            if not (isinstance(error, UnavailableError) and error.is_rate_limit):
+                unanswered += 1
+            is_late = self._timing.now() + state.upcoming_sleep >= deadline_s
+            return is_late or unanswered >= self._limits.requests
 
         tries = AsyncRetrying(
             sleep=self._timing.sleep,

@@ -80,10 +80,10 @@ def base_results(
 ) -> list[CellResult]:
     """Return the base model's own results: one repeat per run that measures them.
 
-    Where no run does, published baselines are one repeat if a plan declares them.
+    Where no run does, published or declared baselines are one repeat if a plan has them.
     """
     measuring = [run for run in runs if any(cell.kind == "base" for cell in run.run.cells)]
-    declaring = [run for run in runs if run.run.plan.baselines == "published"]
+    declaring = [run for run in runs if run.run.plan.baselines != "measured"]
     results: list[CellResult] = []
     for run in measuring or declaring[:1]:
         users = _users(run)

@@ -58,7 +58,7 @@ class Group:
     """Entries that may be compared.
 
     Attributes:
-        condition_id: Hash of condition, protocol and engine, or None.
+        condition_id: Hash of condition and protocol, or None.
         condition: The condition, or None.
         condition_text: It in words.
         protocol: The protocol, or None.
@@ -67,6 +67,7 @@ class Group:
         sources: Where the entries come from.
         grid: Pairs that a repeat must have to have a benchmark score; at least one.
         weights: Weights as given, by task; possibly incomplete.
+        engine_text: What served the checkpoints, in words; empty where no source says.
         weights_note: What the source says about them.
         entries: Agents and references.
         notes: What a reader must know.
@@ -82,6 +83,7 @@ class Group:
     grid: tuple[Pair, ...]
     weights: Mapping[str, float]
     entries: tuple[Entry, ...]
+    engine_text: str = ""
     weights_note: str = ""
     notes: tuple[str, ...] = field(default=())
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ptb_core.baselines import Baselines, load_baselines
 from ptb_core.errors import UsageError
 from ptb_core.garbage import collection_paused
 from ptb_core.leaderboard.aggregation import build_section
@@ -13,7 +14,6 @@ from ptb_core.leaderboard.cell_results import Rules
 from ptb_core.leaderboard.groups import Group
 from ptb_core.leaderboard.outside import outside_group, read_result_set
 from ptb_core.leaderboard.published import is_published_form, published_group
-from ptb_core.leaderboard.published_baselines import Baselines, load_baselines
 from ptb_core.leaderboard.results import Board, Fallback
 from ptb_core.leaderboard.run_groups import run_groups
 from ptb_core.leaderboard.run_results import RunResults, read_run, require_distinct

@@ -1,4 +1,4 @@
-"""From run folders to groups: agents under one condition, with the same cells and weights."""
+"""From run folders to groups: agents under one condition, on one engine, with the same cells."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ptb_core.baselines import Baselines, engine_key
 from ptb_core.leaderboard.averages import normalised_weights
-from ptb_core.leaderboard.base_scores import BaseScores
+from ptb_core.leaderboard.base_scores import BaseScores, unlike_published
 from ptb_core.leaderboard.cell_results import Rules, base_results, count_cells
 from ptb_core.leaderboard.groups import Entry, Group
 from ptb_core.leaderboard.outside import reference_entry
-from ptb_core.leaderboard.published_baselines import Baselines
 from ptb_core.leaderboard.results import CellResult, Pair, Source
 from ptb_core.leaderboard.run_notes import run_notes
 from ptb_core.leaderboard.run_results import RunResults
-from ptb_core.leaderboard.wording import condition_words, protocol_words
-from ptb_core.specs import CellSpec
+from ptb_core.leaderboard.wording import condition_words, engine_words, protocol_words
+from ptb_core.specs import CellSpec, Scoring
 
 BASE_ROW = "base model"
 
 
 def run_groups(runs: Sequence[RunResults], published: Baselines, rules: Rules) -> list[Group]:
-    """Group the agents of runs by condition, set of cells and weights.
+    """Group the agents of runs by condition, engine, set of cells and weights.
 
     Args:
         runs: The runs, each once.
@@ -58,7 +58,7 @@ class _Share:
         plan = self.run.run.plan
         weights, _ = normalised_weights([task for task, _ in self.grid], plan.weights)
         rounded = tuple(sorted((task, round(weight, 9)) for task, weight in weights.items()))
-        return (plan.condition_id, tuple(sorted(self.grid)), rounded)
+        return (plan.condition_id, engine_key(plan.engine), tuple(sorted(self.grid)), rounded)
 
 
 def _shares(run: RunResults) -> Iterator[_Share]:
@@ -83,6 +83,7 @@ def _group(
         condition_text=condition_words(plan.condition),
         protocol=plan.protocol,
         protocol_text=protocol_words(plan.protocol, rules.scoring),
+        engine_text=engine_words(plan.engine),
         scoring=rules.scoring or plan.protocol.scoring,
         sources=tuple(Source(name=r.run.run_id, path=r.path, kind="run") for r in runs),
         grid=grid,
@@ -90,7 +91,7 @@ def _group(
         weights_note=plan.weights_note,
         entries=(
             *_agent_entries(members, grid, bases, rules),
-            *_references(runs, grid, bases, published),
+            *_references(runs, grid, bases, published, rules.scoring),
         ),
         notes=run_notes(runs, grid, rules),
     )
@@ -107,12 +108,17 @@ def _agent_entries(
 
 
 def _references(
-    runs: Sequence[RunResults], grid: Sequence[Pair], bases: BaseScores, published: Baselines
+    runs: Sequence[RunResults],
+    grid: Sequence[Pair],
+    bases: BaseScores,
+    published: Baselines,
+    scoring: Scoring | None,
 ) -> Iterator[Entry]:
     cells = base_results(runs, grid, bases)
     if cells:
         yield _entry("reference", BASE_ROW, None, cells)
-    if any(run.run.plan.baselines == "published" for run in runs):
+    declaring = [run.run.plan for run in runs if run.run.plan.baselines == "published"]
+    if declaring and unlike_published(declaring[0].protocol, scoring) is None:
         for extra in published.references:
             if all(pair in extra.pairs for pair in grid):
                 name = f"{extra.name} ({extra.protocol})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from ptb_core.leaderboard.base_scores import unlike_published
 from ptb_core.leaderboard.cell_results import Rules
 from ptb_core.leaderboard.results import Pair
 from ptb_core.leaderboard.run_results import RunResults
@@ -41,11 +42,20 @@ def _notes(runs: Sequence[RunResults], grid: Sequence[Pair], rules: Rules) -> It
             "fallback as published: every cell that ended without a valid result counts with "
             "the base score"
         )
-    if any(run.run.plan.baselines == "published" for run in runs):
-        yield (
-            "base scores that no run measured are the published baselines (paper-v1), as the "
-            "plan declares"
-        )
+    for plan in [run.run.plan for run in runs if run.run.plan.baselines == "published"][:1]:
+        why = unlike_published(plan.protocol, rules.scoring)
+        if why is None:
+            yield (
+                "base scores that no run measured are the published baselines (paper-v1), as the "
+                "plan declares"
+            )
+        else:
+            yield (
+                "the published baselines, which the plan declares, are not comparable and left "
+                f"out: they {why}"
+            )
+    if any(run.run.plan.declared is not None for run in runs):
+        yield "base scores that no run measured are those of a file that the plan declares"
     yield from _changed_limits(runs, grid)
     yield from _done_again(runs)
     yield from _continued(runs)

@@ -22,7 +22,7 @@ class Table:
     """A section in words.
 
     Attributes:
-        head: Lines above the table: condition, protocol, weights, sources.
+        head: Lines above the table: condition, protocol, engine, weights, sources.
         columns: Names of the columns.
         numeric: For each column, whether it is aligned to the right.
         rows: Agents' rows, best first.
@@ -120,6 +120,8 @@ def _head(section: Section) -> Iterator[str]:
     condition = f" [{section.condition_id}]" if section.condition_id else ""
     yield f"condition{condition}: {section.condition_text}"
     yield f"protocol {section.protocol_text}"
+    if section.engine_text:
+        yield f"engine {section.engine_text}"
     models = "1 model" if len(section.models) == 1 else f"{len(section.models)} models"
     yield f"{models}: {', '.join(section.models)}"
     if len(section.tasks) > 1:

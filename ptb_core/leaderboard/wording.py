@@ -1,8 +1,9 @@
-"""Conditions and protocols in words, with every change and limit beside the name."""
+"""Conditions, protocols and engines in words, with every change and limit beside the name."""
 
 from __future__ import annotations
 
-from ptb_core.specs import Condition, ProtocolSpec, Sampling, Scoring
+from ptb_core.json_paths import shown
+from ptb_core.specs import ComponentChoice, Condition, ProtocolSpec, Sampling, Scoring
 
 
 def condition_words(condition: Condition) -> str:
@@ -16,12 +17,17 @@ def condition_words(condition: Condition) -> str:
         f"{condition.hours:g} h",
         gpus,
         f"network {condition.network}",
-        f"dev evaluation {condition.dev_evaluation}",
+        _dev_words(condition),
         f"prompt {condition.prompt}",
     ]
     if condition.provide_train_data:
         parts.append("training data provided")
     return ", ".join(parts)
+
+
+def _dev_words(condition: Condition) -> str:
+    bound = "" if condition.dev_calls is None else f" (at most {condition.dev_calls} scores)"
+    return f"dev evaluation {condition.dev_evaluation}{bound}"
 
 
 def protocol_words(protocol: ProtocolSpec, scoring: Scoring | None = None) -> str:
@@ -43,6 +49,13 @@ def protocol_words(protocol: ProtocolSpec, scoring: Scoring | None = None) -> st
     if protocol.limit is not None:
         parts.append(f"limit: first {protocol.limit} samples")
     return f"{protocol.name}: {', '.join(parts)}"
+
+
+def engine_words(engine: ComponentChoice) -> str:
+    """Return an engine in words, such as ``transformers: batch_size 16, threads 2``."""
+    given = sorted((name, value) for name, value in engine.settings.items() if value is not None)
+    settings = ", ".join(f"{name} {shown(value)}" for name, value in given)
+    return f"{engine.name}: {settings}" if settings else engine.name
 
 
 def _sampling_words(sampling: Sampling) -> list[str]:

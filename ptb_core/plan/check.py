@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ptb_core.canonical import short_hash
-from ptb_core.component_checks import engine_obstacles, sandbox_obstacles
+from ptb_core.component_checks import engine_obstacles, execute_obstacles, sandbox_obstacles
 from ptb_core.errors import Fault, PluginError, PtbError, UsageError
 from ptb_core.json_paths import path_of
 from ptb_core.plan.model import ACCEPT_LOCAL_LLM, SandboxChoice
@@ -170,11 +170,12 @@ class Checker:
                 f"{condition.gpus}, but sandbox {sandbox.name!r} hands out no GPUs",
                 "0, or another sandbox",
             )
-        if condition.dev_evaluation == "brokered":
+        if condition.dev_calls is not None and condition.dev_evaluation != "brokered":
             self.fault(
-                "$.condition.dev_evaluation",
-                "'brokered', which needs the gateway, not part of this version",
-                "in-sandbox or none",
+                "$.condition.dev_calls",
+                f"{condition.dev_calls}, but dev_evaluation is {condition.dev_evaluation!r}, whose "
+                "scores nobody counts",
+                'no dev_calls, or "dev_evaluation": "brokered"',
             )
         row = self.catalogue.row("sandbox", sandbox.name)
         if row.usable:
@@ -183,6 +184,32 @@ class Checker:
             )
             self.obstacles.extend(f"{_named(row)}: {text}" for text in found)
         self._outside_llms(sandbox, spec.isolates_untrusted_code, agents)
+
+    def programs(self, sandbox: SandboxChoice, tasks: Sequence[str]) -> None:
+        """Check that the sandbox can run what a model writes, when a task runs that."""
+        running = [name for name in tasks if self._runs_programs(name)]
+        spec = self._spec("sandbox", sandbox.name)
+        if not running or not isinstance(spec, SandboxSpec):
+            return
+        what = f"programs that a model writes (task {', '.join(running)})"
+        if "execute" not in spec.roles or "none" not in spec.network_policies:
+            lacking = "the role execute" if "execute" not in spec.roles else "network 'none'"
+            self.fault(
+                "$.sandbox.name",
+                f"{sandbox.name!r}, which lacks {lacking} for {what}",
+                "a sandbox with the role execute and network 'none', or other tasks",
+            )
+            return
+        row = self.catalogue.row("sandbox", sandbox.name)
+        if row.usable:
+            found = execute_obstacles(self.catalogue.sandbox(sandbox.name), sandbox.settings)
+            self.obstacles.extend(
+                f"{_named(row)} cannot separate {what} from this host: {text}" for text in found
+            )
+
+    def _runs_programs(self, name: str) -> bool:
+        spec = self._spec("task", name)
+        return isinstance(spec, TaskSpec) and "execute" in spec.needs
 
     def engine(self, data: Mapping[str, JsonValue], *, in_image: bool) -> ComponentChoice:
         """Check the engine; servers in an image are not looked for on this machine."""

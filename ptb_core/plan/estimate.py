@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from textwrap import indent
 from typing import TYPE_CHECKING
 
+from ptb_core.grading.prices import TokenUse, cost_usd
 from ptb_core.plan.model import Plan
+from ptb_core.specs import TaskSpec
 
 if TYPE_CHECKING:
     from ptb_core.catalogue import Catalogue
@@ -14,6 +16,40 @@ if TYPE_CHECKING:
 EVALUATION_HOURS = 1.0
 """Assumed GPU time of generating one cell's answers. Source: an assumption of this project; the
 published runs allow up to 8 hours per try and do not publish the time used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraderEstimate:
+    """What the final scorings of a plan will ask its grader: about, and once.
+
+    Questions that are put again, scorings that are repeated and what agents have graded while
+    they work come on top.
+
+    Attributes:
+        model: The grader's model.
+        questions: Questions of all cells whose number is known.
+        unknown_tasks: Graded tasks that do not say how much is asked.
+        usd: What these questions cost; None when the price is not known.
+        limit_usd: Limit by the plan's budget; None when there is none.
+    """
+
+    model: str
+    questions: int
+    unknown_tasks: tuple[str, ...]
+    usd: float | None
+    limit_usd: float | None
+
+    @property
+    def sentence(self) -> str:
+        """The estimate in one line."""
+        price = "price not known" if self.usd is None else f"about {self.usd:,.2f} USD"
+        limit = "no limit set (budgets.grader_usd)"
+        if self.limit_usd is not None:
+            scarce = self.usd is not None and self.limit_usd < self.usd
+            limit = f"at most {self.limit_usd:,.2f} USD and what is then under way"
+            limit += ", likely too little for all" if scarce else ""
+        unknown = f", not counting {', '.join(self.unknown_tasks)}" if self.unknown_tasks else ""
+        return f"grader {self.model}: about {self.questions:,} questions{unknown}; {price}; {limit}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +63,7 @@ class Estimate:
         gpu_hours: GPU-hours of agents and evaluations together.
         gpu_usd: Price of these.
         llm_usd: Limit on LLM calls by the plan's budget; None when there is no limit.
+        grader: What the grader will be asked; None when no task needs one.
     """
 
     agent_cells: int
@@ -35,6 +72,7 @@ class Estimate:
     gpu_hours: float
     gpu_usd: float
     llm_usd: float | None
+    grader: GraderEstimate | None = None
 
     @property
     def sentence(self) -> str:
@@ -54,11 +92,13 @@ class Estimate:
 def describe_plan(plan: Plan, catalogue: Catalogue) -> list[str]:
     """Return what `ptb validate` prints: size, price, weights, and what keeps it from running."""
     condition, protocol = plan.condition, plan.protocol
+    estimate = estimate_of(plan, catalogue)
     lines = [
         f"plan {plan.name}: valid",
         f"  {len(plan.tasks)} tasks x {len(plan.models)} models x {len(plan.agents)} agents"
         f" x {plan.repeats} repeats, condition {plan.condition_id}",
-        f"  {estimate_of(plan, catalogue).sentence}",
+        f"  {estimate.sentence}",
+        *([f"  {estimate.grader.sentence}"] if estimate.grader is not None else []),
         f"  protocol {protocol.name} ({protocol.requests} requests, {protocol.scoring} scoring);"
         f" network {condition.network}; development evaluation {condition.dev_evaluation}",
         f"  weights ({plan.weights_note}): "
@@ -88,6 +128,35 @@ def estimate_of(plan: Plan, catalogue: Catalogue) -> Estimate:
         gpu_hours=gpu_hours,
         gpu_usd=gpu_hours * plan.gpu_hour_usd,
         llm_usd=_llm_limit(plan, len(agent_cells)) if outside_llm else 0.0,
+        grader=_grader_estimate(plan, catalogue),
+    )
+
+
+def _grader_estimate(plan: Plan, catalogue: Catalogue) -> GraderEstimate | None:
+    if plan.grader is None:
+        return None
+    specs = [catalogue.task_spec(name) for name in plan.tasks]
+    graded = {spec.name: spec for spec in specs if "grader" in spec.needs}
+    asked = [_asked(graded[cell.task], plan) for cell in plan.cells if cell.task in graded]
+    price, uses = plan.grader_price, [use for _, use in asked]
+    return GraderEstimate(
+        model=plan.grader.model,
+        questions=sum(questions for questions, _ in asked),
+        unknown_tasks=tuple(name for name, spec in graded.items() if spec.grading is None),
+        usd=None if price is None else sum(cost_usd(use, price) for use in uses),
+        limit_usd=plan.budgets.grader_usd,
+    )
+
+
+def _asked(task: TaskSpec, plan: Plan) -> tuple[int, TokenUse]:
+    """Return the questions of one cell, and the tokens they take."""
+    if task.grading is None:
+        return 0, TokenUse()
+    share = min(1.0, (plan.protocol.limit or task.n_samples) / task.n_samples)
+    questions = round(task.grading.questions * share * max(1, len(plan.protocol.seeds)))
+    return questions, TokenUse(
+        input_tokens=questions * task.grading.input_tokens,
+        output_tokens=questions * task.grading.output_tokens,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from ptb_core.baselines import Baselines
 from ptb_core.sandboxing import Limits
 from ptb_core.specs import (
     AgentSpec,
@@ -95,7 +96,8 @@ class Plan:
         judges: The judges.
         protocol: The protocol.
         budgets: Money limits.
-        baselines: Whether base scores are measured or the published ones.
+        baselines: Whether base scores are measured by the run, the published ones, or those of a
+            file that the plan declares.
         weights: Weight of each task of the plan, summing to 1.
         weights_note: How the weights came about, for readers.
         gpu_hour_usd: Price of a GPU-hour for the estimate.
@@ -104,6 +106,7 @@ class Plan:
         description: What the plan is for.
         obstacles: Why this machine cannot run the plan, one sentence each; empty when it can.
         retention: What of a recorded cell stays on the disk.
+        declared: What the declared file of baselines holds, or None.
         grader: Who grades the tasks that need a grader; None when no task of the plan does.
         grader_price: What it costs, or None when nobody knows.
     """
@@ -122,7 +125,7 @@ class Plan:
     judges: tuple[ComponentChoice, ...]
     protocol: ProtocolSpec
     budgets: Budgets
-    baselines: Literal["measured", "published"]
+    baselines: Literal["measured", "published", "declared"]
     weights: Mapping[str, float]
     weights_note: str
     gpu_hour_usd: float
@@ -131,5 +134,6 @@ class Plan:
     description: str = ""
     obstacles: tuple[str, ...] = ()
     retention: Retention = Retention()
+    declared: Baselines | None = None
     grader: GraderSpec | None = None
     grader_price: TokenPrice | None = None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from ptb_core.baselines import Baselines, read_baselines
 from ptb_core.canonical import short_hash
 from ptb_core.data import data_dir
 from ptb_core.errors import Fault, InputFileError, UsageError
@@ -25,6 +26,7 @@ from ptb_core.prompt import prompt_sha256
 from ptb_core.schemas import faults, load_json
 from ptb_core.settings import can_name_a_file
 from ptb_core.specs import (
+    ComponentChoice,
     Condition,
     GraderSpec,
     JsonValue,
@@ -111,6 +113,7 @@ class _Reader:
             sandbox = self._sandbox()
             if condition is not None and sound.has("agents"):
                 checker.sandbox(sandbox, condition, agents)
+            checker.programs(sandbox, [name for _, name in sound.items("tasks")])
         if sound.has("engine"):
             checker.engine(data["engine"], in_image=self._in_image())
         if sound.has("executor"):
@@ -134,12 +137,14 @@ class _Reader:
         agents = checker.agents(data["agents"])
         sandbox = self._sandbox()
         checker.sandbox(sandbox, condition, agents)
+        checker.programs(sandbox, tasks)
         engine = checker.engine(data["engine"], in_image=self._in_image())
         executor = checker.choice("executor", data.get("executor", {"name": "local"}), "$.executor")
         judges = checker.judges(data["judges"])
         checker.selectors(data)
         checker.weights(data)
         grader, grader_price = self._grader(tasks)
+        baselines, declared = self._baselines(protocol, engine, grader)
         if checker.faults:
             raise InputFileError(str(self._path), tuple(checker.faults))
         specs = [checker.catalogue.task_spec(name) for name in tasks]
@@ -154,7 +159,7 @@ class _Reader:
             condition=condition,
             protocol=protocol,
             seed=data.get("seed", 0),
-            measure_base=data.get("baselines", "measured") == "measured",
+            measure_base=baselines == "measured",
         )
         cells = expand(matrix)
         if not cells:
@@ -178,7 +183,8 @@ class _Reader:
             judges=judges,
             protocol=protocol,
             budgets=msgspec.convert(data.get("budgets", {}), Budgets),
-            baselines=data.get("baselines", "measured"),
+            baselines=baselines,
+            declared=declared,
             weights=weights,
             weights_note=note,
             gpu_hour_usd=self._gpu_hour_usd(),
@@ -189,6 +195,31 @@ class _Reader:
             grader=grader,
             grader_price=grader_price,
         )
+
+    def _baselines(
+        self, protocol: ProtocolSpec, engine: ComponentChoice, grader: GraderSpec | None
+    ) -> tuple[Literal["measured", "published", "declared"], Baselines | None]:
+        given = self._data.get("baselines", "measured")
+        if given in ("measured", "published"):
+            return given, None
+        pairs = [(task, model) for task in self._data["tasks"] for model in self._data["models"]]
+        try:
+            found = read_baselines(self._folder / given)
+        except UsageError as error:
+            self._checker.fault("$.baselines", str(error), "a file that `ptb baseline` wrote")
+            return "declared", None
+        for task, model in pairs:
+            identity = None if grader is None else grader_identity(grader)
+            why = found.unfit(task, model, protocol, engine, identity)
+            if why is not None:
+                self._checker.fault(
+                    "$.baselines",
+                    why,
+                    "scores of every task and model under the plan's protocol and engine; "
+                    "`ptb baseline PLAN --out FILE` measures them",
+                )
+                break
+        return "declared", found
 
     def _condition(self) -> Condition:
         condition = msgspec.convert(self._data["condition"], Condition)
@@ -226,7 +257,7 @@ class _Reader:
         return spec, reader.price(spec)
 
     def _in_image(self) -> bool:
-        sandbox = self._data["sandbox"]
+        sandbox = self._data.get("sandbox")
         return isinstance(sandbox, dict) and bool(sandbox.get("image"))
 
     def _gpu_hour_usd(self) -> float:
@@ -263,6 +294,8 @@ def condition_id(
     """
     content = msgspec.to_builtins(condition)
     content["prompt"] = prompt_sha256(condition.prompt)
+    if condition.dev_calls is None:
+        del content["dev_calls"]  # as in the ids of runs from before it could be bounded
     asked = msgspec.to_builtins(protocol)
     if not protocol.seeds:
         del asked["seeds"]  # as in the ids of runs from before there were seeds

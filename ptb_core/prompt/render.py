@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 
 from ptb_core.errors import UsageError
+from ptb_core.evaluation.dev_modes import is_scored_outside
 from ptb_core.specs import Condition, ModelSpec, TaskSpec
 
 _NETWORK = {
@@ -86,10 +87,19 @@ def _dev_words(task: TaskSpec, condition: Condition) -> str:
     if condition.dev_evaluation == "none":
         return "Evaluation: there is no evaluation script; build your own measure of progress."
     limit = "all samples" if task.default_limit is None else f"{task.default_limit} samples"
-    return (
+    words = (
         "Evaluation: `python evaluate.py --model-path final_model` measures a checkpoint on the "
         f"benchmark ({limit} by default; see --help) with the chat template in `templates/`."
     )
+    if not is_scored_outside(task, condition):
+        return words
+    words += (
+        " The checkpoint answers on this machine; its answers are scored outside, only numbers "
+        "come back, and every score asked for is written down."
+    )
+    if condition.dev_calls is not None:
+        words += f" At most {condition.dev_calls} scores are given."
+    return words
 
 
 def _data_words(condition: Condition) -> str:

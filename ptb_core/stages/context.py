@@ -65,6 +65,7 @@ class Solved:
         trace: File holding the trace as JSON.
         prompt_sha256: Digest of the whole prompt as given.
         facts: What really separated the agent from the host.
+        development: Log of the scores that the broker told the agent, if it was asked at all.
     """
 
     solve: Solve
@@ -74,6 +75,7 @@ class Solved:
     trace: Path
     prompt_sha256: str
     facts: SandboxFacts
+    development: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

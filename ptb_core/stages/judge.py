@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ptb_core.broker.calls import read_calls, use_of
 from ptb_core.canonical import short_hash
 from ptb_core.damage import read_stored
 from ptb_core.disk.faults import disk_fault
 from ptb_core.errors import RecordError
-from ptb_core.integrity import Evidence, Verdict, combine
+from ptb_core.integrity import DevelopmentUse, Evidence, Verdict, combine
 from ptb_core.retention.notes import omissions, refuse_removed_checkpoint
 from ptb_core.specs import ComponentChoice
 from ptb_core.stages.context import Judged, Prepared, Sealed, Solved, StageContext
@@ -79,6 +80,7 @@ def assemble_evidence(context: StageContext, neutral: Path) -> Evidence:
         trace=_trace(solved.trace),
         declared_template=Path(model.chat_template).read_text("utf-8"),
         omitted={**sealed.omitted, **omissions(context.folder)},
+        development=_development(solved.development),
     )
 
 
@@ -88,6 +90,10 @@ def _trace(path: Path) -> Trace:
     if trace is None:
         raise RecordError(f"{path} is gone; {remedy}")
     return trace
+
+
+def _development(path: Path | None) -> DevelopmentUse | None:
+    return None if path is None else use_of(read_calls(path))
 
 
 def _linked(link: Path, target: Path) -> Path:

@@ -10,10 +10,15 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptb_core.atomic import write_json
+from ptb_core.broker.calls import CALLS
+from ptb_core.broker.keeper import brokered
+from ptb_core.broker.messages import SOCKET_NAME, SOCKET_VARIABLE
+from ptb_core.broker.process import FOLDER as DEVELOPMENT
 from ptb_core.disk.faults import disk_fault
 from ptb_core.disk.needs import solve_need
 from ptb_core.disk.waiting import wait_for_room
@@ -23,6 +28,7 @@ from ptb_core.errors import (
     SandboxError,
     SandboxLostError,
 )
+from ptb_core.evaluation.dev_modes import is_scored_outside
 from ptb_core.evaluation.workspace import lay_harness
 from ptb_core.evidence import collect_workspace
 from ptb_core.integrity import HarnessFile
@@ -30,6 +36,7 @@ from ptb_core.interfaces import CellContext, Scaffold, Session
 from ptb_core.prompt import render_prompt
 from ptb_core.records import Solve
 from ptb_core.sandboxing import (
+    Command,
     Mount,
     ProcessHandle,
     ProcessStatus,
@@ -92,7 +99,8 @@ def solve(context: StageContext) -> Solved:
 
 def _follow(context: StageContext, session: Session, live: LiveAgent) -> Solved:
     assert live.process is not None
-    process = _wait(context, session, live.process)
+    with brokered(context, session) as look:
+        process = _wait(context, session, live.process, look)
     status = _freeze(session)
     session.kill()
     return _conclude(context, session, live, process, status)
@@ -208,16 +216,20 @@ def _start(
         folder=str(context.attempt_dir),
     )
     write_json(context.attempt_dir / "live.json", live)
-    command = _scaffold(context).start(
-        CellContext(
-            cell=cell,
-            prompt=prompt,
-            settings=agent.settings,
-            workspace=session.inside("workspace"),
-            home=session.inside("home"),
-            base_model=base_model,
-            deadline_unix_s=deadline,
-        )
+    command = _with_broker(
+        context,
+        session,
+        _scaffold(context).start(
+            CellContext(
+                cell=cell,
+                prompt=prompt,
+                settings=agent.settings,
+                workspace=session.inside("workspace"),
+                home=session.inside("home"),
+                base_model=base_model,
+                deadline_unix_s=deadline,
+            )
+        ),
     )
     context.check_claim()
     live = replace(live, process=session.start(command))
@@ -225,13 +237,25 @@ def _start(
     return live
 
 
-def _wait(context: StageContext, session: Session, process: ProcessHandle) -> ProcessStatus:
+def _with_broker(context: StageContext, session: Session, command: Command) -> Command:
+    """Tell the agent's programs where the broker is, if it needs one."""
+    task = context.catalogue.task(context.cell.task).spec
+    if not is_scored_outside(task, context.run.plan.condition):
+        return command
+    _, inside = session.socket(SOCKET_NAME)
+    return replace(command, env={**command.env, SOCKET_VARIABLE: inside})
+
+
+def _wait(
+    context: StageContext, session: Session, process: ProcessHandle, look: Callable[[], None]
+) -> ProcessStatus:
     while True:
         status = session.wait(process, timeout_s=POLL_S)
         if status.state == "exited":
             return status
         context.check_claim()
         context.raise_if_stopping()
+        look()
 
 
 def _freeze(session: Session) -> SessionStatus:
@@ -273,7 +297,13 @@ def _conclude(
         trace=context.attempt_dir / "trace.json",
         prompt_sha256=hashlib.sha256(live.prompt.encode()).hexdigest(),
         facts=session.facts(),
+        development=_calls(context),
     )
+
+
+def _calls(context: StageContext) -> Path | None:
+    path = context.attempt_dir / DEVELOPMENT / CALLS
+    return path if path.exists() else None
 
 
 def _keep_other_places(context: StageContext, session: Session) -> None:

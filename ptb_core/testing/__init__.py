@@ -15,6 +15,14 @@ kind's class say what can be given.
 from ptb_core.testing.engine import EngineConformance
 from ptb_core.testing.executor import ExecutorConformance
 from ptb_core.testing.expectation import BrokenPromiseError, expect, expect_error
+from ptb_core.testing.grader import (
+    GraderAnswer,
+    GraderQuestion,
+    ScriptedGrader,
+    failing,
+    in_turn,
+    saying,
+)
 from ptb_core.testing.hostile import (
     HOSTILE_TEXTS,
     fill_hostile_workspace,
@@ -45,22 +53,28 @@ __all__ = [
     "EngineConformance",
     "EvidenceCase",
     "ExecutorConformance",
+    "GraderAnswer",
+    "GraderQuestion",
     "JudgeConformance",
     "ModelConformance",
     "SandboxConformance",
     "ScaffoldConformance",
+    "ScriptedGrader",
     "TaskConformance",
     "agent_cell",
     "cell_context",
     "completion",
     "expect",
     "expect_error",
+    "failing",
     "fill_hostile_workspace",
     "honest_case",
     "hostile_completions",
     "hostile_streams",
+    "in_turn",
     "model_spec",
     "python_command",
+    "saying",
     "task_spec",
     "tiny_checkpoint",
     "tiny_template",

@@ -25,6 +25,7 @@ SECTIONS = [
     "folders",
     "GPUs",
     "hub",
+    "grader",
     "shipped plans",
 ]
 

@@ -151,6 +151,41 @@ def test_results_of_checks_are_shown_the_latest_of_each(
     assert second["completions"][0]["checks"] == {}
 
 
+def test_each_round_of_several_seeds_has_its_own_answers_checks_and_failures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = GraderCheck(name="verdict", messages=(), max_completion_tokens=5)
+    monkeypatch.setattr(Errands, "checks", lambda *_: (check,))
+    sampling = {"temperature": 0.5}
+    protocol = {"base": "strict", "limit": 1, "seeds": [7, 9], "sampling": sampling}
+    run = small_run(tmp_path, protocol=protocol)
+    sample = ROWS[0]["id"]
+    path = score_cell(run, MINE, [], failures={"repaired": {sample: "seed 9: no verdict"}})
+    log = path / "stages" / "generate" / "completions.jsonl"
+    entries = [
+        LogEntry(
+            id=sample, epoch=number, call=0, calls=1, request="x",
+            completion=Completion(text=f"round {number}"),
+        )
+        for number in (1, 2)
+    ]  # fmt: skip
+    log.write_bytes(b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries))
+    result = GraderResult(text="fine")
+    entry = CheckEntry(sample=sample, epoch=1, call=0, check=check_digest(check), result=result)
+    (path / "stages" / "score" / "checks.jsonl").write_bytes(msgspec.json.encode(entry) + b"\n")
+    score = {"seed": 7, "scoring": "repaired", "id": sample, "value": 1.0}
+    scores = path / "stages" / "score" / "attempt-001" / "samples.jsonl"
+    scores.write_text(json.dumps(score) + "\n")
+    first, second = shown(capsys, path)
+    assert (first["seed"], second["seed"]) == (7, 9)
+    assert first["completions"][0]["text"] == "round 1"
+    assert second["completions"][0]["text"] == "round 2"
+    assert list(first["completions"][0]["checks"]) == ["verdict"]
+    assert second["completions"][0]["checks"] == {}
+    assert (first["scores"]["repaired"]["value"], first["failures"]) == (1, {})
+    assert (second["scores"], second["failures"]) == ({}, {"repaired": "seed 9: no verdict"})
+
+
 def test_without_the_tasks_data_answers_and_scores_are_shown_and_the_rest_is_told(
     run: RunFolder, right: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

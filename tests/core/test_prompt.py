@@ -76,6 +76,23 @@ def test_a_cell_without_development_evaluation_is_told_so() -> None:
     assert "python evaluate.py" not in text
 
 
+def test_scores_that_are_given_outside_are_announced_with_their_number() -> None:
+    outside = "its answers are scored outside, only numbers come back, and every score asked for"
+    assert outside not in prompt()
+    brokered = replace(CONDITION, dev_evaluation="brokered")
+    assert outside in prompt(brokered)
+    assert "scores are given" not in prompt(brokered)
+    assert "At most 20 scores are given." in prompt(replace(brokered, dev_calls=20))
+
+
+def test_a_graded_task_is_scored_outside_in_both_modes() -> None:
+    graded = replace(TASK, needs=("grader",))
+    for mode in ("in-sandbox", "brokered"):
+        condition = replace(CONDITION, dev_evaluation=mode)
+        text = render_prompt("default", graded, MODEL, condition, "/models/base")
+        assert "its answers are scored outside" in text
+
+
 def test_another_wording_uses_the_same_names(tmp_path: Path) -> None:
     other = tmp_path / "mine.md"
     other.write_text("Improve $model_name on $task_name for $$5.", "utf-8")

@@ -7,8 +7,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from ptb_core.baselines import Baselines
+from ptb_core.canonical import short_hash
 from ptb_core.catalogue import load_catalogue
 from ptb_core.errors import RecordError, UsageError
 from ptb_core.plan import Plan, load_plan
@@ -210,3 +213,19 @@ def test_a_cells_sweep_takes_half_written_files_and_leaves_what_an_agent_made(
     cell.sweep()
     left = [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
     assert sorted(left) == sorted(theirs)
+
+
+def test_what_older_plans_could_not_say_leaves_the_id_as_it_was(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    content = msgspec.to_builtins(replace(made, cells=()))
+    for name in ("declared", "obstacles", "retention", "grader", "grader_price"):
+        del content[name]
+    del content["budgets"]["grader_usd"]
+    del content["protocol"]["seeds"]
+    for agent in content["agents"]:
+        agent["settings"] = made.agent_ids[agent["name"]]
+    content["cells"] = [cell.id for cell in made.cells]
+    assert plan_id(made) == short_hash(content)
+    seeded = replace(made, protocol=replace(made.protocol, seeds=(1,)))
+    assert plan_id(seeded) != plan_id(made)
+    assert plan_id(replace(made, declared=Baselines())) != plan_id(made)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ptb_core.doctor import gpus, hub, machine, packages, places
+from ptb_core.doctor import gpus, grader, hub, machine, packages, places
 from ptb_core.doctor.examine import _section
 from ptb_core.doctor.findings import Finding
 from ptb_core.doctor.gpus import Answer
@@ -405,4 +405,23 @@ def test_a_section_that_fails_is_a_finding_of_its_own():
     assert told(section.findings) == [
         "problem | this could not be looked at: ZeroDivisionError: division by zero | report this "
         "with the output of `ptb doctor`; the other sections stand"
+    ]
+
+
+# Grader ---------------------------------------------------------------------------------------
+
+
+def test_a_key_of_the_default_grader_is_named_and_not_shown(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    assert told(grader.findings()) == [
+        "ok | the grader gpt-5-mini at api.openai.com: a key is there: OPENAI_API_KEY"
+    ]
+
+
+def test_a_missing_key_of_the_default_grader_is_a_warning_with_what_to_do(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert told(grader.findings()) == [
+        "warning | the grader gpt-5-mini at api.openai.com: its key is read from OPENAI_API_KEY, "
+        "which is not set | set it where `ptb` is started, or name another endpoint in the plan's "
+        "`grader`"
     ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ptb_plugins.engines.transformers.chat import parse_tool_calls
+from ptb_plugins.engines.transformers.chat import ChatTemplate, parse_tool_calls
+from ptb_plugins.engines.transformers.requests import BadRequest, ChatBody
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": "é"}}\n</tool_call>'
 
@@ -42,3 +43,39 @@ def test_the_last_call_may_lack_its_end() -> None:
 )
 def test_text_with_a_broken_call_stays_as_it_is(broken: str) -> None:
     assert parse_tool_calls(broken) == (broken, [])
+
+
+class Echo:
+    """Stands in for a tokenizer: keeps what a template would be given."""
+
+    def apply_chat_template(self, messages: object, **more: object) -> str:
+        self.messages, self.tools = messages, more["tools"]
+        return ""
+
+    def __call__(self, text: str, **_: object) -> dict[str, list[int]]:
+        return {"input_ids": []}
+
+
+def test_templates_get_tools_in_one_order_with_absent_fields_as_none() -> None:
+    tools = [{"function": {"strict": True, "parameters": {"b": 1, "a": 2}, "name": "add"}}]
+    echo = Echo()
+    ChatTemplate(text="").render(ChatBody(messages=[], tools=tools), echo)
+    assert repr(echo.tools) == (
+        "[{'type': 'function', 'function': {'name': 'add', 'description': None, "
+        "'parameters': {'b': 1, 'a': 2}, 'strict': True}}]"
+    )
+
+
+def test_templates_get_texts_whatever_form_the_content_has() -> None:
+    parts = [{"type": "text", "text": "Hi"}, {"type": "text", "text": "there"}]
+    contents = ["Hi", None, parts]
+    echo = Echo()
+    body = ChatBody(messages=[{"role": "user", "content": content} for content in contents])
+    ChatTemplate(text="").render(body, echo)
+    assert [message["content"] for message in echo.messages] == ["Hi", "", "Hi\nthere"]
+    assert echo.tools is None
+
+
+def test_a_tool_without_a_function_is_refused() -> None:
+    with pytest.raises(BadRequest, match="each tool is an object with a function"):
+        ChatTemplate(text="").render(ChatBody(messages=[], tools=[{"type": "x"}]), Echo())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +36,16 @@ TURN_END = "<|im_end|>"
 END_OF_TEXT_ID, TURN_END_ID = 0, 2
 MAX_TOKENS = 32
 ASKED = 16
+
+ENGINES: dict[str, dict[str, Any]] = {
+    "transformers": {"device": "cpu", "threads": 1},
+    "vllm": {
+        "gpu_memory_utilization": 0.3,
+        "cpu_kv_cache_gib": 1,
+        "enforce_eager": True,
+        "startup_timeout_s": 300,
+    },
+}
 
 FORMS = ("generation-config", "tokenizer", "config")
 """Where the submission says that ``<|im_end|>`` ends an answer; all else says nothing."""
@@ -91,18 +103,34 @@ def saved_as(form: str, fine_tuned: Path, workspace: Path) -> Path:
     return workspace
 
 
+@pytest.fixture(params=ENGINES)
+def engine_name(request: pytest.FixtureRequest) -> str:
+    if request.param == "vllm" and "PTB_TEST_VLLM_PYTHON" not in os.environ:
+        pytest.skip("PTB_TEST_VLLM_PYTHON names no interpreter that has vLLM")
+    return str(request.param)
+
+
 @contextmanager
 def served(
-    catalogue: Catalogue, checkpoint: Path, model: ModelSpec, protocol: ProtocolSpec, root: Path
+    engine_name: str,
+    catalogue: Catalogue,
+    checkpoint: Path,
+    model: ModelSpec,
+    protocol: ProtocolSpec,
+    root: Path,
 ) -> Iterator[Endpoint]:
     """Serve a sealed checkpoint as the stage generate does."""
+    engine, settings = catalogue.engine(engine_name), dict(ENGINES[engine_name])
+    if engine_name == "vllm":
+        settings["python"] = os.environ["PTB_TEST_VLLM_PYTHON"]
     files = root / "engine"
     files.mkdir(parents=True)
     config = seeded_generation_config(checkpoint, BASE)
     (files / "generation_config.json").write_text(json.dumps(config), "utf-8")
+    folders = engine.host_folders(settings)
     session = catalogue.sandbox("local").open(
         SandboxRequest(
-            name=f"ends-{root.name}",
+            name=f"ends-{secrets.token_hex(4)}",
             role="serve",
             root=root / "sandbox",
             mounts=(
@@ -110,6 +138,7 @@ def served(
                 Mount(name="base_model", source=BASE),
                 Mount(name="chat_template", source=Path(model.chat_template)),
                 Mount(name="engine_files", source=files),
+                *(Mount(name=f"engine_{n}", source=path) for n, path in enumerate(folders)),
             ),
         )
     )
@@ -123,16 +152,21 @@ def served(
         model=model,
         max_context_tokens=model.context_tokens,
         template_date=template_date(protocol),
-        settings={"device": "cpu", "threads": 1},
+        settings=settings,
     )
     try:
-        yield catalogue.engine("transformers").serve(request, session)
+        yield engine.serve(request, session)
     finally:
         session.close()
 
 
 def answers(
-    catalogue: Catalogue, checkpoint: Path, model: ModelSpec, protocol: ProtocolSpec, root: Path
+    engine_name: str,
+    catalogue: Catalogue,
+    checkpoint: Path,
+    model: ModelSpec,
+    protocol: ProtocolSpec,
+    root: Path,
 ) -> tuple[list[Completion], float]:
     """Return the answers to the first errands under a protocol, and the score they get."""
     task = catalogue.task("errands")
@@ -140,8 +174,8 @@ def answers(
     data = DataDir(files={name: folder / f"{name}.jsonl" for name in ("test", "train")})
     samples = list(task.samples(data))[:ASKED]
     asked = [SampleRequests(id=s.id, requests=task.requests(s, protocol.requests)) for s in samples]
-    options = generate_options(protocol, MAX_TOKENS, model, checkpoint=checkpoint)
-    with served(catalogue, checkpoint, model, protocol, root) as endpoint:
+    options = generate_options(protocol, MAX_TOKENS, model, checkpoint=checkpoint, base_model=BASE)
+    with served(engine_name, catalogue, checkpoint, model, protocol, root) as endpoint:
         result = generate(asked, endpoint, options, root / "log.jsonl")
     assert not result.missing
     evaluation = evaluate_both(task, samples, result.completions, counted=protocol.scoring)
@@ -152,6 +186,7 @@ def answers(
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 @pytest.mark.parametrize("form", FORMS)
 def test_answers_end_at_the_end_token_that_the_submission_declares(
+    engine_name: str,
     catalogue: Catalogue,
     model: ModelSpec,
     fine_tuned: Path,
@@ -161,7 +196,9 @@ def test_answers_end_at_the_end_token_that_the_submission_declares(
 ) -> None:
     workspace = saved_as(form, fine_tuned, tmp_path / "workspace")
     sealed = seal_submission(workspace, tmp_path / "sealed", None, BASE, model)
-    completions, score = answers(catalogue, sealed.path, model, protocol, tmp_path / "serve")
+    completions, score = answers(
+        engine_name, catalogue, sealed.path, model, protocol, tmp_path / "serve"
+    )
     assert {one.finish_reason for one in completions} == {"stop"}
     assert not any("<|" in (one.text or "") for one in completions)
     formed = [one for one in completions if (one.text or "").startswith("ANSWER: ")]
@@ -170,13 +207,17 @@ def test_answers_end_at_the_end_token_that_the_submission_declares(
 
 
 def test_without_any_declared_end_seeded_answers_end_and_published_ones_run_on(
-    catalogue: Catalogue, model: ModelSpec, fine_tuned: Path, tmp_path: Path
+    engine_name: str, catalogue: Catalogue, model: ModelSpec, fine_tuned: Path, tmp_path: Path
 ) -> None:
     """Under published requests the turn's end is no end token: so it is in the published form."""
     workspace = saved_as("nowhere", fine_tuned, tmp_path / "workspace")
     sealed = seal_submission(workspace, tmp_path / "sealed", None, BASE, model)
-    published, _ = answers(catalogue, sealed.path, model, PROTOCOLS["paper-v1"], tmp_path / "p")
-    seeded, score = answers(catalogue, sealed.path, model, PROTOCOLS["strict"], tmp_path / "s")
+    published, _ = answers(
+        engine_name, catalogue, sealed.path, model, PROTOCOLS["paper-v1"], tmp_path / "p"
+    )
+    seeded, score = answers(
+        engine_name, catalogue, sealed.path, model, PROTOCOLS["strict"], tmp_path / "s"
+    )
     assert "length" in {one.finish_reason for one in published}
     assert {one.finish_reason for one in seeded} == {"stop"}
     assert score > 0.5
@@ -184,8 +225,12 @@ def test_without_any_declared_end_seeded_answers_end_and_published_ones_run_on(
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 def test_the_base_model_itself_is_asked_and_answered(
-    catalogue: Catalogue, model: ModelSpec, protocol: ProtocolSpec, tmp_path: Path
+    engine_name: str,
+    catalogue: Catalogue,
+    model: ModelSpec,
+    protocol: ProtocolSpec,
+    tmp_path: Path,
 ) -> None:
-    completions, score = answers(catalogue, BASE, model, protocol, tmp_path / "serve")
+    completions, score = answers(engine_name, catalogue, BASE, model, protocol, tmp_path / "serve")
     assert len(completions) == ASKED
     assert score == 0.0

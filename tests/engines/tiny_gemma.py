@@ -56,13 +56,40 @@ def build_text_only(folder: Path, multimodal: Path) -> Path:
     return _save(text, folder)
 
 
-def _save(model: Any, folder: Path) -> Path:
-    model.eval().save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
+def tokenizer_for_templates() -> Any:
+    """Return a tokenizer that reads any text and knows the turn markers of every family."""
+    return _tokenizer((*SPECIAL_TOKENS, "<|im_start|>", "<|im_end|>"))
+
+
+def build_reader(folder: Path) -> Path:
+    """Save a random Qwen3 model with the tokenizer of :func:`tokenizer_for_templates`."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    tokenizer = tokenizer_for_templates()
+    names = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads")
+    sizes = {name: TEXT[name] for name in names}
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        head_dim=32,
+        num_hidden_layers=1,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        **sizes,
+    )
+    Qwen3ForCausalLM(config).eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 
-def _tokenizer() -> Any:
+def _save(model: Any, folder: Path) -> Path:
+    model.eval().save_pretrained(folder)
+    _tokenizer(SPECIAL_TOKENS).save_pretrained(folder)
+    return folder
+
+
+def _tokenizer(special_tokens: tuple[str, ...]) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -71,7 +98,7 @@ def _tokenizer() -> Any:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=300,
-        special_tokens=list(SPECIAL_TOKENS),
+        special_tokens=list(special_tokens),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

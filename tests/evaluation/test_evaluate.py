@@ -6,16 +6,15 @@ import fcntl
 import json
 import re
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_server import ScriptedServer, chat_reply
+from scripted_server import chat_reply
 from standing_alone import (
-    Answers,
     NoSandbox,
     ScriptedEngine,
     folder_of,
@@ -26,66 +25,20 @@ from standing_alone import (
 
 from ptb_core.atomic import write_json
 from ptb_core.catalogue import Catalogue, load_catalogue
-from ptb_core.cli.main import main
 from ptb_core.cli.progress_line import ProgressLine
 from ptb_core.data import data_dir
+from ptb_core.errors import EngineError
 from ptb_core.evaluation.checks import GraderCheck
 from ptb_core.evaluation.exchange import ChatRequest, Sample, SampleScore
 from ptb_core.evaluation.serving import LiveServer
 from ptb_core.evaluation.statistics import mean_and_stderr
 from ptb_core.interfaces import Task
 from ptb_core.sandboxing import SessionHandle
+from ptb_core.schemas import faults
 
 Ptb = Callable[..., tuple[int, str, str]]
 TINY = data_dir() / "embedded" / "models" / "tiny-qwen3"
 FOUR = ("evaluate", "tiny-qwen3", "--task", "errands", "--limit", "4")
-
-
-@pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine()
-
-
-@pytest.fixture
-def sandbox() -> NoSandbox:
-    return NoSandbox()
-
-
-@pytest.fixture
-def ptb(
-    engine: ScriptedEngine,
-    sandbox: NoSandbox,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Ptb:
-    """Run the command line in this process; return exit code, output and diagnostics."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Catalogue, "engine", lambda self, name: engine)
-    monkeypatch.setattr(Catalogue, "sandbox", lambda self, name: sandbox)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        try:
-            code: Any = main([str(argument) for argument in arguments])
-        except SystemExit as left:
-            code = left.code
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def answering(engine: ScriptedEngine) -> Callable[[Answers], Any]:
-    """Let the engine's server answer in some way for the length of a block."""
-
-    @contextmanager
-    def serve(answers: Answers) -> Iterator[ScriptedServer]:
-        with ScriptedServer(lambda _, body: answers(body)) as server:
-            engine.server = server
-            yield server
-
-    return serve
 
 
 def test_the_score_is_told_both_ways_with_its_terms(
@@ -100,6 +53,7 @@ def test_the_score_is_told_both_ways_with_its_terms(
     with answering(answers):
         code, out, err = ptb(*FOUR)
     folder = folder_of(tmp_path)
+    assert re.fullmatch(r"errands--tiny-qwen3--[0-9a-f]{12}", folder.name)
     assert (code, out.splitlines()) == (
         0,
         [
@@ -123,6 +77,7 @@ def test_the_summary_holds_everything_that_the_score_rests_on(
     summary = json.loads((folder_of(tmp_path) / "summary.json").read_text())
     assert code == 0
     assert json.loads(out) == summary
+    assert faults(summary, "evaluation") == ()
     assert (summary["task"], summary["model"]) == ("errands", "tiny-qwen3")
     assert summary["protocol"] == {
         "name": "strict",
@@ -234,6 +189,21 @@ def test_a_missing_answer_makes_no_score_and_is_asked_for_again(
     assert (code, "100.00 ± 0.00 %" in out) == (0, True)
 
 
+def test_a_server_that_does_not_start_says_why_and_how_to_go_on(
+    ptb: Ptb, scripted_engine: ScriptedEngine, sandbox: NoSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(request: object, session: object) -> None:
+        raise EngineError("the server ended with status 1: no memory")
+
+    monkeypatch.setattr(scripted_engine, "serve", fails)
+    code, out, err = ptb(*FOUR)
+    assert (code, out) == (1, "")
+    assert (
+        "ptb: the server ended with status 1: no memory. The same command continues from there\n"
+    ) in err
+    assert sandbox.sessions[-1].status().state == "killed"
+
+
 def test_several_seeds_are_averaged_and_each_is_shown(
     ptb: Ptb, answering: Any, tmp_path: Path
 ) -> None:
@@ -275,8 +245,8 @@ class Graded(Task):
 def test_a_sample_without_a_check_result_makes_no_score(
     ptb: Ptb, answering: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = load_catalogue().task_spec("errands")
-    monkeypatch.setattr(Catalogue, "task", lambda self, name: Graded(replace(spec, n_samples=1)))
+    spec = replace(load_catalogue().task_spec("errands"), n_samples=1)
+    monkeypatch.setattr(Catalogue, "task", lambda self, name: Graded(spec))
     with answering(right_for(0)):
         code, out, err = ptb("evaluate", "tiny-qwen3", "--task", "errands")
     assert (code, out) == (1, "")
@@ -286,6 +256,20 @@ def test_a_sample_without_a_check_result_makes_no_score(
     ) in err
     summary = json.loads((folder_of(tmp_path) / "summary.json").read_text())
     assert (summary["evaluation"]["complete"], summary["evaluation"]["scores"]) == (False, {})
+
+
+def test_a_summary_that_breaks_its_schema_is_not_written(
+    ptb: Ptb, answering: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: -1.0)
+    with answering(right_for(3)):
+        code, out, err = ptb(*FOUR)
+    assert (code, out) == (1, "")
+    assert (
+        "summary.json was not written, because it breaks schemas/evaluation.schema.json; this is "
+        "a defect of ptb or of a plugin:\n  $.created_unix_s: found -1.0; expected "
+    ) in err
+    assert not (folder_of(tmp_path) / "summary.json").exists()
 
 
 # Folders ---------------------------------------------------------------------------------------
@@ -333,6 +317,20 @@ def test_completions_that_were_changed_are_not_scored(
     assert "restore it, or remove generated.json to have the rest asked again" in err
 
 
+def test_while_answers_are_missing_no_earlier_result_lies_about(
+    ptb: Ptb, answering: Any, tmp_path: Path
+) -> None:
+    with answering(right_for(3)):
+        ptb(*FOUR, "--output", "mine")
+    folder = tmp_path / "mine"
+    for name in ("generated.json", "completions.jsonl"):
+        (folder / name).unlink()
+    with answering(lambda body: (403, {"error": {"message": "no"}})):
+        assert ptb(*FOUR, "--output", "mine")[0] == 1
+    assert not (folder / "summary.json").exists()
+    assert not (folder / "samples.jsonl").exists()
+
+
 def test_the_server_of_a_killed_command_is_ended_first(
     ptb: Ptb, answering: Any, sandbox: NoSandbox, tmp_path: Path
 ) -> None:
@@ -346,6 +344,18 @@ def test_the_server_of_a_killed_command_is_ended_first(
     assert sandbox.attached == [handle]
     assert not (folder / "live.json").exists()
     assert not (folder / "server-0").exists()
+
+
+def test_a_copy_of_a_folder_leaves_the_server_of_the_original_alone(
+    ptb: Ptb, answering: Any, sandbox: NoSandbox, tmp_path: Path
+) -> None:
+    with answering(right_for(3)):
+        ptb(*FOUR, "--output", "mine")
+        handle = SessionHandle(sandbox="local", name="other", data={})
+        live = LiveServer(session=handle, folder=str(tmp_path / "original"))
+        write_json(tmp_path / "mine" / "live.json", live)
+        assert ptb(*FOUR, "--output", "mine")[0] == 0
+    assert sandbox.attached == []
 
 
 def test_the_server_sees_the_checkpoint_and_neither_answers_nor_network(
@@ -396,7 +406,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_evaluated_with_the_template_of_the_model_that_is_named(
-    ptb: Ptb, answering: Any, engine: ScriptedEngine, checkpoint: Path
+    ptb: Ptb, answering: Any, scripted_engine: ScriptedEngine, checkpoint: Path, tmp_path: Path
 ) -> None:
     with answering(right_for(3)):
         code, out, err = ptb(
@@ -404,7 +414,8 @@ def test_a_folder_is_evaluated_with_the_template_of_the_model_that_is_named(
         )
     assert code == 0, err
     assert out.startswith(f"errands, {checkpoint} (from tiny-qwen3): 75.00 ± 25.00 %")
-    (served,) = engine.served
+    assert re.fullmatch(r"errands--tiny-qwen3--mine--[0-9a-f]{12}", folder_of(tmp_path).name)
+    (served,) = scripted_engine.served
     assert served.checkpoint == str(checkpoint)
     assert served.tokenizer == str(TINY)
     assert served.chat_template == load_catalogue().model("tiny-qwen3").chat_template

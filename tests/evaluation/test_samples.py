@@ -108,6 +108,14 @@ def test_samples_are_chosen_by_every_condition_at_once(
     assert [json.loads(text)["id"] for text in out.splitlines()] == names
 
 
+def test_half_a_point_is_not_wrong_and_less_is(show: Show, samples: Path) -> None:
+    values = {"half": 0.5, "less": 0.49}
+    made = [line(name, scores=scored(name, value, value)) for name, value in values.items()]
+    write_sample_lines(samples, iter(made))
+    _, out, _ = show(samples, "--wrong", "--json")
+    assert [json.loads(text)["id"] for text in out.splitlines()] == ["less"]
+
+
 def test_a_list_shows_each_sample_in_a_few_lines(show: Show, samples: Path) -> None:
     _, out, err = show(samples, "--search", "lucky")
     assert out.splitlines() == [
@@ -139,6 +147,16 @@ def test_long_texts_are_shortened_in_lists_and_whole_for_one(show: Show, samples
     assert f"  asked     {'q' * 300}…\n" in listed
     assert f"  answered  …{'a' * 298}42\n" in listed
     assert f"-- system\nBe brief.\n-- user\n{question}\n-- answered (stop)\n{answer}\n" in whole
+
+
+def test_a_long_right_answer_is_shortened_in_lists_and_whole_for_one(
+    show: Show, samples: Path
+) -> None:
+    write_sample_lines(samples, iter([line("long", target="t" * 400 + "\x1bEND")]))
+    listed, whole = show(samples)[1], show(samples, "--id", "long")[1]
+    assert f"right: {'t' * 300}…\n" in listed
+    assert f"-- right answer\n{'t' * 400}\\x1bEND\n-- scored\n" in whole
+    assert "END" not in listed
 
 
 def test_calls_checks_errors_and_further_requests_are_shown(show: Show, samples: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ptb_core.data import data_dir
-from ptb_core.errors import DataError, InputFileError, UsageError
+from ptb_core.errors import DataError, InputFileError
 from ptb_core.evaluation.exchange import (
     ChatRequest,
     Completion,
@@ -200,24 +200,6 @@ def test_settings_that_were_damaged_are_named(tmp_path: Path) -> None:
     (tmp_path / "evaluation" / "settings.json").write_text("{")
     with pytest.raises(InputFileError, match=r"settings.json: 1 fault\n.* as it was laid here"):
         read_settings(tmp_path)
-
-
-def test_a_brokered_evaluation_is_refused_for_now(
-    tmp_path: Path, model: ModelSpec, data: DataDir
-) -> None:
-    condition = replace(CONDITION, dev_evaluation="brokered")
-    with pytest.raises(
-        UsageError, match='"brokered" is not available yet; use "in-sandbox" or "none"'
-    ):
-        lay(tmp_path / "w", model, data, condition)
-    assert present(tmp_path / "w") == set()
-
-
-def test_a_task_with_an_outside_grader_cannot_be_evaluated_in_the_sandbox(
-    tmp_path: Path, model: ModelSpec, data: DataDir
-) -> None:
-    with pytest.raises(UsageError, match=r'plain is graded by an outside LLM, .* use .* "none"'):
-        lay(tmp_path / "w", model, data, task=spec(needs=("grader",)))
 
 
 def test_a_missing_template_is_named(tmp_path: Path, model: ModelSpec, data: DataDir) -> None:

@@ -30,13 +30,25 @@ FULL: dict[str, Any] = {
     "include": [{"task": "errands"}],
     "exclude": [{"agent": "null", "repeat": 2}],
     "weights": {"errands": 1},
-    "budgets": {"run_usd": 1, "cell_usd": 1},
+    "budgets": {"run_usd": 1, "cell_usd": 1, "grader_usd": 1},
+    "grader": {"model": "m", "base_url": "http://h/v1", "api_key_env": None, "max_in_flight": 1},
+    "prices": {
+        "gpu_hour_usd": 1,
+        "grader": {"input_usd_per_million_tokens": 1, "output_usd_per_million_tokens": 1},
+    },
     "executor": {"name": "local", "settings": {"max_cells": 1}},
     "baselines": "measured",
     "protocol": {"base": "strict", "limit": 5, "max_tokens": 64, "sampling": {"seed": 1}},
 }
+GRADED: dict[str, Any] = {
+    **FULL,
+    "tasks": ["errands", "healthbench"],
+    "grader": {**FULL["grader"], "timeout_s": 9, "prompts": {"healthbench": "plan.json"}},
+    "weights": {"errands": 1, "healthbench": 1},
+}
 PLANS = st.one_of(
     broken_files(FULL),
+    broken_files(GRADED),
     broken_files(PLAN),
     *(broken_files(plan) for plan in SHIPPED.values()),
     documents("plan").flatmap(broken_files),

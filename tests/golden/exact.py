@@ -75,7 +75,7 @@ class ExactTask:
         )
 
     def differs(self, row: Row) -> bool:
-        """Say whether repaired scoring deliberately gives another verdict, or no mark."""
+        """Say whether repaired scoring deliberately gives another verdict."""
         published, repaired = (self.score(row, kind) for kind in ("published", "repaired"))
         return published.value != repaired.value
 

@@ -137,7 +137,13 @@ def _ordered(of: JudgedTask, limit: int | None) -> list[str]:
 
 def verdict_parity(golden: Golden) -> Parity:
     """Compare labels and points; a label that the published code dies of gives none here."""
-    return parity((row["id"], _reads(row)) for row in golden.rows("arenahardwriting-verdict"))
+    rows = golden.rows("arenahardwriting-verdict")
+    return parity(((row["id"], _reads(row)) for row in rows), len(outside_table(rows)))
+
+
+def outside_table(rows: Sequence[Row]) -> list[str]:
+    """Return the rows of verdicts that the published code dies of."""
+    return [row["id"] for row in rows if row.get("points_game1") == "raises KeyError"]
 
 
 def _reads(row: Row) -> bool:
@@ -163,7 +169,17 @@ def arena_score_parity(golden: Golden) -> Parity:
     of = arena(golden)
     samples = tuple(of.samples.values())
     rows = golden.rows("arenahardwriting-score")
-    return parity((row["id"], _arena_agrees(of.task, samples, row)) for row in rows)
+    compared = ((row["id"], _arena_agrees(of.task, samples, row)) for row in rows)
+    return parity(compared, len(without_verdicts(rows)))
+
+
+def without_verdicts(rows: Sequence[Row]) -> list[str]:
+    """Return the rows whose result is incomplete here: a question has no verdict."""
+    return [
+        row["id"]
+        for row in rows
+        if any(pair is None or len(pair) < len(GAMES) or None in pair for pair in row["games"])
+    ]
 
 
 def _arena_agrees(task: Task, samples: Sequence[Sample], row: Row) -> bool:
@@ -219,7 +235,13 @@ def healthbench_score_parity(golden: Golden) -> Parity:
     """
     of = healthbench(golden)
     rows = golden.rows("healthbench-score")
-    return parity((row["id"], _healthbench_agrees(of, row)) for row in rows)
+    compared = ((row["id"], _healthbench_agrees(of, row)) for row in rows)
+    return parity(compared, len(with_failed_gradings(rows)))
+
+
+def with_failed_gradings(rows: Sequence[Row]) -> list[str]:
+    """Return the rows whose result is incomplete here: a criterion has no verdict."""
+    return [row["id"] for row in rows if any("x" in pattern for _, pattern in row["examples"])]
 
 
 def _healthbench_agrees(of: JudgedTask, row: Row) -> bool:
@@ -263,7 +285,7 @@ def grader_request_parity(golden: Golden) -> Parity:
     rows = golden.rows("request-healthbench-grader")
     return parity(
         ((row["id"], _asks_grader(of, row)) for row in rows),
-        sum(_repaired_asks_otherwise(of, row) for row in rows),
+        len(asked_twice(of, rows)),
     )
 
 
@@ -289,8 +311,9 @@ def _asks_grader(of: JudgedTask, row: Row) -> bool:
     )
 
 
-def _repaired_asks_otherwise(of: JudgedTask, row: Row) -> bool:
-    return len(grader_questions(of, row)) > 1
+def asked_twice(of: JudgedTask, rows: Sequence[Row]) -> list[str]:
+    """Return the rows whose question repaired scoring puts in other words."""
+    return [row["id"] for row in rows if len(grader_questions(of, row)) > 1]
 
 
 def _close(found: float | None, expected: float) -> bool:

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,15 @@ class Parity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Golden:
-    """The folder that PTB_TEST_DATA names."""
+    """The folder that PTB_TEST_DATA names.
+
+    Attributes:
+        root: Its path.
+        opened: Names of the golden files that were asked for.
+    """
 
     root: Path
+    opened: set[str] = field(default_factory=set)
 
     def rows(self, name: str) -> Rows:
         """Return the rows of ``golden/NAME.jsonl.gz``."""
@@ -49,7 +55,13 @@ class Golden:
 
     def file(self, name: str) -> Path:
         """Return the path of ``golden/NAME.jsonl.gz``."""
+        self.opened.add(name)
         return self.root / "golden" / f"{name}.jsonl.gz"
+
+    def unopened(self) -> list[str]:
+        """Return the names of the golden files that nothing asked for."""
+        paths = (self.root / "golden").glob("*.jsonl.gz")
+        return sorted({path.name.removesuffix(".jsonl.gz") for path in paths} - self.opened)
 
     def data(self, name: str) -> Path:
         """Return the path of ``data/NAME.jsonl.gz``."""

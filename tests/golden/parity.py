@@ -1,8 +1,8 @@
 """How this project compares with the published code, over every golden row.
 
-``PTB_TEST_DATA=FOLDER python -m tests.golden.parity`` prints one line for each kind of row, and
-ends with status 1 when a verdict or request is another than the published one. A task adds its
-lines to ``COMPARISONS``.
+``PTB_TEST_DATA=FOLDER python -m tests.golden.parity`` prints one line for each kind of row and
+names the files that it leaves out. It ends with status 1 when a verdict or request is another than
+the published one. A task adds its lines to ``COMPARISONS``.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from tests.golden import judged
+from tests.golden import humaneval, judged
 from tests.golden.exact import EXACT_TASKS, metrics_parity, request_parity, verdict_parity
 from tests.golden.material import Golden, Parity
 
 COMPARISONS: dict[str, Callable[[Golden], Parity]] = {
     **{name: partial(verdict_parity, name) for name in EXACT_TASKS},
     **{f"{name}: requests": partial(request_parity, name) for name in EXACT_TASKS},
+    "humaneval": humaneval.verdict_parity,
+    "humaneval: code": humaneval.code_parity,
+    "humaneval: requests": humaneval.request_parity,
     "metrics": metrics_parity,
     "arenahardwriting: verdicts": judged.verdict_parity,
     "arenahardwriting": judged.arena_score_parity,
@@ -35,6 +38,9 @@ COMPARISONS: dict[str, Callable[[Golden], Parity]] = {
     },
 }
 """What is compared, by the name of its line."""
+
+SLOW = frozenset({"humaneval"})
+"""What takes minutes: its programs are run."""
 
 
 def compare_all(golden: Golden) -> dict[str, Parity]:
@@ -66,8 +72,11 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    results = compare_all(Golden(root=Path(folder)))
+    golden = Golden(root=Path(folder))
+    results = compare_all(golden)
     print(parity_table(results))
+    if left_out := golden.unopened():
+        print(f"left out: {', '.join(left_out)}")
     return 1 if any(result.mismatches for result in results.values()) else 0
 
 

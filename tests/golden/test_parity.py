@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
 
-from tests.golden import parity
+from tests.golden import material, parity
 from tests.golden.material import Golden, Parity
-from tests.golden.parity import COMPARISONS, main, parity_table
+from tests.golden.parity import COMPARISONS, SLOW, main, parity_table
+
+LINES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in COMPARISONS
+]
 
 
-@pytest.fixture(scope="module", params=COMPARISONS)
+@pytest.fixture(scope="module", params=LINES)
 def result(request: pytest.FixtureRequest, golden: Golden) -> Parity:
     return COMPARISONS[request.param](golden)
 
@@ -49,6 +54,19 @@ def test_a_mismatch_is_a_failure(
     monkeypatch.setenv("PTB_TEST_DATA", str(tmp_path))
     assert main() == status
     assert capsys.readouterr().out == parity_table({"line": result}) + "\n"
+
+
+def test_files_that_no_line_reads_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "golden").mkdir()
+    for name in ("one", "two", "three"):
+        (tmp_path / "golden" / f"{name}.jsonl.gz").write_bytes(gzip.compress(b'{"id": "a"}\n'))
+    lines = {"line": lambda golden: material.parity((r["id"], True) for r in golden.rows("two"))}
+    monkeypatch.setattr(parity, "COMPARISONS", lines)
+    monkeypatch.setenv("PTB_TEST_DATA", str(tmp_path))
+    assert main() == 0
+    assert capsys.readouterr().out.endswith("\nleft out: one, three\n")
 
 
 def test_without_the_folder_of_rows_it_says_so(

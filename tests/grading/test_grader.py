@@ -9,6 +9,7 @@ import pytest
 
 from ptb_core.evaluation.checking import CheckError, StopCheckingError
 from ptb_core.evaluation.checks import GraderResult
+from ptb_core.grading.client import proxy_for
 from ptb_core.grading.patience import GraderLimits
 from ptb_core.testing.grader import (
     CUT_OFF,
@@ -98,7 +99,7 @@ def test_retry_after_is_kept_in_both_forms_up_to_a_cap(asking, retry_after, wait
 
 def test_a_wait_that_one_question_is_told_holds_for_all(asking):
     def script(question):
-        return failing(429, retry_after="60") if question.text == "a" else FINE
+        return failing(503, retry_after="60") if question.text == "a" else FINE
 
     with ScriptedGrader(script) as server:
         first, second = asking.ask(server, check("a"), check("b"), limits=GraderLimits(requests=2))
@@ -132,6 +133,12 @@ def test_patience_ends_after_a_number_of_requests_without_any_reply(asking):
     assert asking.facts["now"]["missing"] == 1
 
 
+def test_being_asked_too_often_is_no_failure_however_often_it_is_said(asking):
+    busy = [failing(429)] * 30
+    result, n_requests = outcome(asking, *busy, failing(503), FINE, limits=GraderLimits(requests=2))
+    assert (result.text, n_requests) == ("[[A>B]]", 32)
+
+
 def test_patience_ends_when_the_time_for_a_question_is_over(asking):
     limits = GraderLimits(question_s=100, requests=1000)
     result, n_requests = outcome(asking, failing(429, retry_after="30"), limits=limits)
@@ -144,7 +151,9 @@ def test_no_endpoint_at_all_is_said_with_its_address(asking):
     with ScriptedGrader(in_turn(FINE)) as server:
         pass
     (error,) = asking.ask(server)
-    assert str(error).startswith(f"the grader gpt-5-mini at {asking.facts['endpoint']} cannot be ")
+    assert str(error).startswith(
+        f"the grader gpt-5-mini at {asking.facts['endpoint']} cannot be reached: Cannot connect to "
+    )
     assert asking.facts["now"]["retries"] == 7
 
 
@@ -157,7 +166,8 @@ def test_many_questions_in_a_row_without_an_answer_end_the_grading(asking):
     ]  # fmt: skip
     assert str(errors[2]).endswith(
         "does not answer (status 500: down); 3 questions in a row went unanswered, so no further "
-        "one is put: score again when it answers, replies so far are kept"
+        "one is put: score again (`ptb retry`, or the same `ptb evaluate`; replies so far are "
+        "kept) when it answers"
     )
     assert len(server.questions) == 6
 
@@ -171,6 +181,11 @@ def test_one_answer_in_between_begins_the_count_of_unanswered_questions_anew(ask
             server, *map(check, "abcde"), limits=GraderLimits(requests=1, unanswered=3)
         )
     assert not any(isinstance(error, StopCheckingError) for error in errors)
+
+
+def refusing(words: Any) -> GraderAnswer:
+    choice = {"message": {"content": None, "refusal": words}, "finish_reason": "stop"}
+    return GraderAnswer(content=json.dumps({"choices": [choice]}).encode())
 
 
 # Asking again helps ---------------------------------------------------------------------------
@@ -197,21 +212,9 @@ def test_one_answer_in_between_begins_the_count_of_unanswered_questions_anew(ask
         (saying(""), "its reply is empty"),
         (saying(" \n"), "its reply is empty"),
         (saying(None), "its reply is empty"),
-        (
-            GraderAnswer(
-                content=json.dumps(
-                    {
-                        "choices": [
-                            {
-                                "message": {"content": None, "refusal": "I will not"},
-                                "finish_reason": "stop",
-                            }
-                        ]
-                    }
-                ).encode()
-            ),
-            "its reply is empty: it refuses (I will not)",
-        ),
+        (refusing("I will not"), "its reply is empty: it refuses (I will not)"),
+        (refusing(""), "the last: its reply is empty"),
+        (refusing(5), "the last: its reply is empty"),
     ],
 )
 def test_a_half_answer_is_asked_for_again_and_is_an_error_in_the_end(asking, answer, says):
@@ -270,7 +273,7 @@ def test_faults_of_every_kind_one_after_the_other_end_in_the_verdict(asking):
 
 # Nothing helps --------------------------------------------------------------------------------
 
-AGAIN = "score again after that: replies so far are kept"
+AGAIN = "score again (`ptb retry`, or the same `ptb evaluate`; replies so far are kept) after that"
 
 
 @pytest.mark.parametrize(
@@ -298,6 +301,10 @@ AGAIN = "score again after that: replies so far are kept"
             failing(400, "no effort", code="unsupported_parameter"),
             "does not take the task's requests (status 400: no effort); name another model in the "
             "plan's `grader`",
+        ),
+        (
+            GraderAnswer(status=300),
+            "sends requests elsewhere (status 300: no words), where no key is taken",
         ),
         (
             GraderAnswer(status=307, headers={"Location": "http://127.0.0.1:1/"}),
@@ -379,9 +386,13 @@ def test_a_half_answer_that_echoes_the_key_does_not_bring_it_out(asking):
     assert 'completions: ["Bearer [key]"]' in str(error)
 
 
-def test_a_stand_in_for_a_key_is_an_ordinary_word_in_replies(asking, monkeypatch):
-    monkeypatch.setenv("PTB_TEST_KEY", "EMPTY")
-    assert outcome(asking, saying("EMPTY words"))[0] == GraderResult(text="EMPTY words")
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("EMPTY", "EMPTY words"), ("x" * 15, "x" * 15 + " words"), ("x" * 16, "[key] words")],
+)
+def test_a_stand_in_for_a_key_is_an_ordinary_word_in_replies(asking, monkeypatch, key, text):
+    monkeypatch.setenv("PTB_TEST_KEY", key)
+    assert outcome(asking, saying(f"{key} words"))[0] == GraderResult(text=text)
 
 
 @pytest.mark.parametrize(
@@ -415,3 +426,20 @@ def test_blanks_around_a_key_are_no_part_of_it(asking, monkeypatch):
     with ScriptedGrader(in_turn(FINE)) as server:
         asking.ask(server)
     assert server.questions[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+# Proxies --------------------------------------------------------------------------------------
+
+
+def test_a_proxy_is_taken_from_the_environment_and_never_for_this_machine(monkeypatch):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    assert proxy_for("https://api.example/v1") is None
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "inner.example")
+    assert proxy_for("https://api.example/v1") == "http://proxy.example:3128"
+    assert proxy_for("http://api.example/v1") is None
+    assert proxy_for("https://inner.example/v1") is None
+    for host in ("localhost", "127.0.0.1", "[::1]"):
+        assert proxy_for(f"https://{host}:8000/v1") is None

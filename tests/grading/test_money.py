@@ -50,10 +50,16 @@ def test_writers_see_what_others_booked_and_each_cell_its_own_sum(tmp_path):
     assert (one.spent_usd(), other.spent_usd()) == (0.5, 0.25)
     time[0] = REFRESH_S
     assert (one.spent_usd(), other.spent_usd()) == (0.75, 0.75)
+    other.book(TokenUse(), 4.0)
+    assert one.spent_usd() == 0.75
+    time[0] = 1.5 * REFRESH_S
+    assert one.spent_usd() == 0.75
+    time[0] = 2 * REFRESH_S
+    assert one.spent_usd() == 4.75
     one.close()
     other.close()
     third = Ledger(tmp_path, "a", lambda: time[0])
-    assert third.spent_usd() == 0.75
+    assert third.spent_usd() == 4.75
     assert third.of_scope() == one.own
 
 
@@ -67,6 +73,26 @@ def test_a_closed_ledger_leaves_one_line_with_the_sum(tmp_path):
         b'{"scope":"a","replies":1000,"input_tokens":1000,"cached_tokens":0,"output_tokens":2000,'
         b'"usd":500.0}\n'
     )
+
+
+def test_others_are_looked_at_less_often_where_looking_takes_long(tmp_path):
+    """A folder of ten thousand files on a slow file server must not stop the grading."""
+    time = [0.0]
+    looks: list[float] = []
+
+    def now() -> float:
+        time[0] += 1.0
+        return time[0]
+
+    ledger = Ledger(tmp_path, "a", now)
+    other = Ledger(tmp_path, "b", lambda: 0.0)
+    for usd in range(1, 60):
+        other.book(TokenUse(), 1.0)
+        if ledger.spent_usd() == usd:
+            looks.append(time[0])
+    other.close()
+    assert len(looks) == 2
+    assert looks[1] - looks[0] >= 20
 
 
 def test_nothing_booked_leaves_no_file(tmp_path):
@@ -105,8 +131,9 @@ def test_a_spent_budget_ends_the_grading_and_what_was_paid_is_kept(asking):
     assert [isinstance(result, GraderResult) for result in results] == [True] * 3 + [False] * 2
     assert isinstance(results[3], StopCheckingError)
     assert str(results[3]) == (
-        "the budget for grading is spent: 6 of 5 USD; raise `budgets.grader_usd` and score "
-        "again: replies so far are kept"
+        "the budget for grading is spent: 6 of 5 USD; raise `budgets.grader_usd`, in a plan's case "
+        "call `ptb run` on its run folder, and score again (`ptb retry`, or the same `ptb "
+        "evaluate`; replies so far are kept)"
     )
     assert asking.facts["now"]["usd"] == asking.facts["scope"]["usd"] == 6.0
     assert asking.facts["price"]["output_usd_per_million_tokens"] == 200_000.0
@@ -155,7 +182,15 @@ def test_what_is_under_way_when_the_budget_ends_is_all_that_can_pass_it(asking):
 
 @pytest.mark.parametrize(
     "answer",
-    [CUT_OFF, saying("fine", usage={}), saying("x", usage={"prompt_tokens": -1})],
+    [
+        CUT_OFF,
+        saying("fine", usage={}),
+        saying("fine", usage={"prompt_tokens": 5}),
+        saying("fine", usage={"completion_tokens": 5}),
+        saying("fine", usage={"prompt_tokens": -1, "completion_tokens": 5}),
+        saying("fine", usage={"prompt_tokens": 5, "completion_tokens": True}),
+        saying("fine", usage={"prompt_tokens": "5", "completion_tokens": 5.0}),
+    ],
 )
 def test_a_reply_that_does_not_say_what_it_took_is_booked_at_the_most_it_can_take(asking, answer):
     (_,) = spend(asking, 1, 100.0, answer=answer)
@@ -170,6 +205,12 @@ def test_half_answers_are_booked_as_well(asking):
     assert "ended for the reason 'length'" in str(result)
     assert asking.facts["now"]["usd"] == 10.0
     assert asking.facts["now"]["unmetered_replies"] == 0
+
+
+def test_a_reply_that_says_it_took_nothing_is_booked_at_nothing(asking):
+    usage = {"prompt_tokens": 0, "completion_tokens": 0}
+    spend(asking, 1, 100.0, answer=saying("fine", usage=usage))
+    assert (asking.facts["now"]["unmetered_replies"], asking.facts["now"]["usd"]) == (0, 0.0)
 
 
 def test_tokens_from_the_endpoints_cache_are_booked_at_their_price(asking):

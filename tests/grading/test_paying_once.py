@@ -22,7 +22,16 @@ from ptb_core.evaluation.exchange import Completion, Sample, SampleScore
 from ptb_core.grading.replies_cache import request_digest
 from ptb_core.interfaces import Task
 from ptb_core.testing import task_spec
-from ptb_core.testing.grader import GraderQuestion, ScriptedGrader, failing, in_turn, saying
+from ptb_core.testing.grader import (
+    CUT_OFF,
+    DISCONNECT,
+    NO_JSON,
+    GraderQuestion,
+    ScriptedGrader,
+    failing,
+    in_turn,
+    saying,
+)
 
 from .conftest import KEY, Asking, anything, check
 
@@ -128,6 +137,25 @@ def test_the_same_question_at_the_same_time_is_put_once(asking):
     assert results == [GraderResult(text="yes")] * 9
     assert len(server.questions) == 1
     assert grader.facts()["now"]["kept"] == 8
+
+
+def test_two_hundred_at_once_come_through_faults_of_every_kind(asking):
+    faults = (
+        failing(429, retry_after="2"),
+        failing(503),
+        DISCONNECT,
+        CUT_OFF,
+        NO_JSON,
+        saying("ye", finish_reason="length"),
+        saying("perhaps"),
+    )
+    with ScriptedGrader(in_turn(*faults, saying("yes")), hold=200) as server:
+        found = scoring(asking, server, 200, max_in_flight=200)
+    assert (found.performed, found.failures) == (200, {})
+    assert len(server.questions) == 200 * 8
+    now = asking.facts["now"]
+    assert (now["asked"], now["half_answers"], now["refused_replies"]) == (1600, 600, 200)
+    assert now["retries"] == 600
 
 
 class Interrupted(Exception):
@@ -307,6 +335,17 @@ def test_a_grader_may_be_entered_once_per_round_and_counts_all_of_them(asking):
     asyncio.run(enter())
     assert again.facts()["scope"] == facts["scope"]
     assert again.facts()["now"]["asked"] == 0
+
+
+def test_facts_know_what_earlier_attempts_cost_though_nothing_is_asked_any_more(asking):
+    with ScriptedGrader(in_turn(saying("yes"))) as server:
+        scoring(asking, server, 3)
+        scoring(asking, server, 3)
+    assert asking.facts["now"]["asked"] == asking.facts["now"]["kept"] == 0
+    assert asking.facts["scope"]["replies"] == 3
+    (file,) = (asking.folder / "ledger").iterdir()
+    file.write_bytes(b"{}\n")
+    assert asking.grader(server).facts()["scope"] is None
 
 
 def test_facts_are_json_and_tell_prompts_by_digest(asking):

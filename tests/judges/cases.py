@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ptb_core.api import (
     Condition,
+    DevelopmentUse,
     Evidence,
     HarnessFile,
     Judge,
@@ -66,6 +67,7 @@ class Case:
     harness: list[HarnessFile] = field(default_factory=list)
     omitted: dict[str, str] = field(default_factory=dict)
     submission: Path | None = None
+    development: DevelopmentUse | None = None
     architectures: tuple[str, ...] = ()
 
     @property
@@ -108,6 +110,7 @@ class Case:
             trace=Trace(events=()),
             declared_template=TEMPLATE,
             omitted=self.omitted,
+            development=self.development,
         )
 
     def judge(self, name: str, settings: Mapping[str, object] | None = None) -> Verdict:

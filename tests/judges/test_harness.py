@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from ptb_core.api import DevelopmentUse
 from tests.judges.cases import EVALUATE, TEMPLATE, Case
 
 JUDGE = "harness"
@@ -178,3 +179,25 @@ def test_a_template_of_the_submission_is_noted(laid: Case) -> None:
 def test_any_content_gets_a_verdict(laid: Case, content: bytes) -> None:
     laid.put("evaluate.py", content)
     assert laid.judge(JUDGE).outcome == "flagged"
+
+
+def test_the_use_of_the_broker_is_told_and_noted_only_when_it_looks_like_an_oracles(
+    laid: Case,
+) -> None:
+    laid.development = DevelopmentUse(scores=30, samples=960, probes=19, refusals=0)
+    verdict = laid.judge(JUDGE)
+    assert verdict.notes == ()
+    assert verdict.facts == {
+        "harness_files": 6,
+        "unchanged": 6,
+        "development_scores": 30,
+        "development_samples": 960,
+        "development_probes": 19,
+    }
+    laid.development = DevelopmentUse(scores=30, samples=960, probes=20, refusals=0)
+    verdict = laid.judge(JUDGE)
+    assert verdict.outcome == "clean"
+    assert verdict.notes == (
+        "20 of 30 development scores were asked for completions that differed in few samples "
+        "from those before, or for a single sample: so can answers be found out one by one",
+    )

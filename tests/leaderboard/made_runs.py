@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ptb_core.baselines import Baselines
 from ptb_core.evaluation.exchange import TaskScore
 from ptb_core.integrity import Citation, Finding, Verdict
 from ptb_core.plan.expand import Matrix, expand
@@ -20,6 +21,7 @@ from ptb_core.specs import (
     CellSpec,
     ComponentChoice,
     Condition,
+    GraderSpec,
     LlmSpec,
     ProtocolSpec,
     Sampling,
@@ -43,9 +45,11 @@ class RunMaker:
     hours: float = 10
     condition_id: str = "c0ffee"
     protocol: ProtocolSpec = STRICT
-    engine: str = "transformers"
+    engine: str | tuple[str, Mapping[str, Any]] = "transformers"
     weights: Mapping[str, float] = field(default_factory=dict)
     baselines: str = "measured"
+    declared: Baselines | None = None
+    grader: GraderSpec | None = None
     exclude: Sequence[Mapping[str, Any]] = ()
     created_unix_s: float = 1000.0
 
@@ -70,6 +74,11 @@ class RunMaker:
     def ids(self) -> dict[str, str]:
         return {name: self.agent_ids.get(name, f"id-of-{name}") for name in self.agents}
 
+    @property
+    def _engine(self) -> ComponentChoice:
+        name, settings = (self.engine, {}) if isinstance(self.engine, str) else self.engine
+        return ComponentChoice(name=name, settings=settings)
+
     def make(self) -> Path:
         """Write ``run.json`` and return the folder."""
         plan = Plan(
@@ -82,7 +91,7 @@ class RunMaker:
             condition=Condition(hours=self.hours, gpus=1),
             condition_id=self.condition_id,
             sandbox=SandboxChoice(name="local"),
-            engine=ComponentChoice(name=self.engine),
+            engine=self._engine,
             executor=ComponentChoice(name="local"),
             judges=(),
             protocol=self.protocol,
@@ -93,6 +102,8 @@ class RunMaker:
             gpu_hour_usd=0.0,
             seed=1,
             cells=tuple(self.cells.values()),
+            declared=self.declared,
+            grader=self.grader,
         )
         run = Run(run_id=self.run_id, created_unix_s=1.0, plan=plan, plan_id="p", software={})
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +119,9 @@ class RunMaker:
             "condition_id": self.condition_id,
             "counts": "own",
             "reason": "",
-            "evaluation": None if score is None else evaluation(score),
+            "evaluation": None
+            if score is None
+            else evaluation(score, counted=self.protocol.scoring),
             "verdict": None if cell.agent is None else "clean",
             "verdicts": (),
             "solve": None,

@@ -45,6 +45,7 @@ def test_the_plain_table_of_a_small_run_reads_well(demo: RunMaker) -> None:
         "condition [c0ffee]: 10 h, 1 GPU, network open, dev evaluation in-sandbox, "
         "prompt default\n"
         "protocol strict: seeded requests, repaired scoring\n"
+        "engine transformers\n"
         "1 model: tiny\n"
         f"from: {demo.folder} (run-a)\n"
         "\n"

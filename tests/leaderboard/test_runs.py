@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_runs import RunMaker, evaluation, verdict
 
+from ptb_core.baselines import Baselines, BaselineSet, Measurement
 from ptb_core.errors import RecordError, UsageError
+from ptb_core.evaluation.exchange import TaskScore
+from ptb_core.evaluation.protocol import PAPER_V1, PROTOCOLS
 from ptb_core.leaderboard import print_leaderboard
 from ptb_core.leaderboard.loading import load_board
 from ptb_core.leaderboard.results import CellResult, Row, Section
 from ptb_core.leaderboard.terminal import plain_text
 from ptb_core.records import EarlierRecord
-from ptb_core.specs import ProtocolSpec
+from ptb_core.specs import ComponentChoice, GraderSpec, ProtocolSpec, Scoring
 
 Maker = Callable[..., RunMaker]
 ALICE = "gsm8k--tiny--alice--r1"
@@ -374,6 +378,33 @@ def test_a_base_score_of_another_protocol_or_engine_is_not_taken(
     assert scores == [None, None]
 
 
+@pytest.mark.parametrize(
+    ("details", "grader", "score"),
+    [
+        ({"grader": {"model": "mine"}}, GraderSpec(model="mine", base_url="http://x/v1"), 0.125),
+        ({"grader": {"model": "other"}}, GraderSpec(model="other"), None),
+        ({"grader": {"model": "mine"}}, GraderSpec(model="mine", prompts={"gsm8k": "x"}), None),
+        ({}, GraderSpec(model="other"), 0.125),
+        ({}, None, 0.125),
+    ],
+)
+def test_a_base_score_by_another_grader_is_not_taken(
+    maker: Maker, details: dict[str, object], grader: GraderSpec | None, score: float | None
+) -> None:
+    home = maker(run_id="home", grader=GraderSpec(model="mine"))
+    away = maker(run_id="away", condition_id="other", created_unix_s=2.0, grader=grader)
+    home.flag(ALICE, 0.9, "x")
+    away.add(BASE, 0.125, evaluation=evaluation(0.125, details=details))
+    board = load_board([home.folder, away.folder])
+    found = [
+        row.score
+        for section in board.sections
+        for row in section.rows
+        if section.sources[0].name == "home" and row.agent == "alice"
+    ]
+    assert found == [score]
+
+
 def test_the_own_runs_base_score_comes_first(maker: Maker) -> None:
     home = maker(run_id="z-home")
     other = maker(run_id="a-other", created_unix_s=2.0)
@@ -388,7 +419,11 @@ def test_the_own_runs_base_score_comes_first(maker: Maker) -> None:
 
 
 def test_published_baselines_count_only_where_the_plan_declares_them(maker: Maker) -> None:
-    facts: dict[str, object] = {"models": ("qwen3-4b-base",), "agents": ("alice",)}
+    facts: dict[str, object] = {
+        "models": ("qwen3-4b-base",),
+        "agents": ("alice",),
+        "protocol": PAPER_V1,
+    }
     declared = maker(run_id="declared", baselines="published", **facts)
     declared.flag("gsm8k--qwen3-4b-base--alice--r1", 0.9, "x")
     section = only(declared)
@@ -405,19 +440,140 @@ def test_published_baselines_count_only_where_the_plan_declares_them(maker: Make
 
 
 def test_a_published_baseline_that_does_not_exist_leaves_the_cell_missing(maker: Maker) -> None:
-    run = maker(baselines="published", agents=("alice",))
+    run = maker(baselines="published", agents=("alice",), protocol=PAPER_V1)
     run.flag(ALICE, 0.9, "x")
     assert cell_of(only(run), ALICE).reason == (
         "flagged: x; base score: registry/baselines/published.json has no score of tiny on gsm8k"
     )
 
 
-def test_published_baselines_are_not_passed_off_as_repaired_scores(maker: Maker) -> None:
-    run = maker(baselines="published", models=("qwen3-4b-base",), agents=("alice",))
+@pytest.mark.parametrize(
+    ("protocol", "scoring", "words"),
+    [
+        (PAPER_V1, "repaired", "exist under published scoring only"),
+        (PROTOCOLS["strict"], None, "exist under published scoring only"),
+        (
+            PROTOCOLS["strict"],
+            "published",
+            "were made with published requests, not with seeded ones",
+        ),
+        (
+            replace(PAPER_V1, limit=50),
+            None,
+            "were made with all samples and the published number of tokens",
+        ),
+        (
+            replace(PAPER_V1, max_tokens=2000),
+            None,
+            "were made with all samples and the published number of tokens",
+        ),
+    ],
+)
+def test_published_baselines_are_not_mixed_with_what_was_asked_or_scored_in_another_way(
+    maker: Maker, protocol: ProtocolSpec, scoring: Scoring | None, words: str
+) -> None:
+    run = maker(
+        baselines="published", models=("qwen3-4b-base",), agents=("alice",), protocol=protocol
+    )
     run.flag("gsm8k--qwen3-4b-base--alice--r1", 0.9, "x")
-    section = only(run, scoring="repaired")
+    section = only(run, scoring=scoring)
     assert row_of(section, "alice").score is None
-    assert "exist under published scoring only" in row_of(section, "alice").cells[0].reason
+    assert row_of(section, "alice").cells[0].reason == (
+        f"flagged: x; base score: published baselines {words}"
+    )
+    assert section.references == ()
+    assert (
+        "the published baselines, which the plan declares, are not comparable and left out: they "
+        f"{words}"
+    ) in section.notes
+
+
+def test_engines_and_their_settings_are_never_mixed_in_one_row(maker: Maker) -> None:
+    scores = {"one": ("a", {"x": 1}), "two": ("a", {"x": 2}), "three": ("b", {"x": 1})}
+    runs = [
+        maker(run_id=name, agents=("alice",), engine=engine, created_unix_s=float(number))
+        for number, (name, engine) in enumerate(scores.items())
+    ]
+    same = maker(run_id="four", agents=("alice",), engine=("a", {"x": 1, "y": None}))
+    for number, run in enumerate((*runs, same)):
+        run.add(ALICE, number / 10, created_unix_s=float(number))
+    board = load_board([run.folder for run in (*runs, same)])
+    found = {
+        (section.engine_text, tuple(source.name for source in section.sources))
+        for section in board.sections
+    }
+    assert found == {("a: x 1", ("four", "one")), ("a: x 2", ("two",)), ("b: x 1", ("three",))}
+    assert [row.n_repeats for section in board.sections for row in section.rows] == [2, 1, 1]
+    assert "\nengine a: x 2\n" in plain_text(board)
+
+
+def measured(
+    protocol: ProtocolSpec,
+    engine: str = "transformers",
+    grader: dict[str, object] | None = None,
+) -> Baselines:
+    found = Measurement(
+        protocol=protocol,
+        engine=ComponentChoice(name=engine),
+        scores={
+            "published": TaskScore(value=0.25, stderr=0.1, n=10),
+            "repaired": TaskScore(value=0.125, stderr=0.1, n=10),
+        },
+        max_tokens=64,
+        checkpoint_revision="r",
+        data={},
+        software={},
+        created_unix_s=1.0,
+        grader=grader,
+    )
+    one = BaselineSet(
+        name="base-zero-shot",
+        protocol=protocol.name,
+        scores={"tiny": {"gsm8k": 0.125}},
+        measurements={"tiny": {"gsm8k": found}},
+    )
+    return Baselines(sets=(one,))
+
+
+@pytest.mark.parametrize(("scoring", "score"), [(None, 0.125), ("published", 0.25)])
+def test_baselines_of_a_declared_file_count_as_the_cells_were_scored(
+    maker: Maker, scoring: Scoring | None, score: float
+) -> None:
+    run = maker(baselines="declared", declared=measured(PROTOCOLS["strict"]), agents=("alice",))
+    run.flag(ALICE, 0.9, "x")
+    section = only(run, scoring=scoring)
+    assert row_of(section, "alice").score == score
+    assert row_of(section, "base model").score == score
+    assert cell_of(section, ALICE).reason == (
+        "flagged: x; base score: measured by `ptb baseline`, as the plan declares"
+    )
+    note = "base scores that no run measured are those of a file that the plan declares"
+    assert note in section.notes
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        (Baselines(), "no measured base score of tiny on gsm8k"),
+        (measured(PAPER_V1), "a base score of tiny on gsm8k under another protocol or limit"),
+        (
+            measured(PROTOCOLS["strict"], "other"),
+            "a base score of tiny on gsm8k on another engine or other settings of it",
+        ),
+        (
+            measured(PROTOCOLS["strict"], grader={"model": "other", "prompts": {}}),
+            "a base score of tiny on gsm8k by another grader or wording",
+        ),
+    ],
+)
+def test_a_declared_file_counts_only_for_the_same_protocol_and_engine(
+    maker: Maker, declared: Baselines, words: str
+) -> None:
+    run = maker(baselines="declared", declared=declared, agents=("alice",))
+    run.flag(ALICE, 0.9, "x")
+    assert cell_of(only(run), ALICE).reason == (
+        f"flagged: x; base score: the plan's file of baselines has {words}"
+    )
 
 
 # Scoring, limits -------------------------------------------------------------------------------

@@ -100,13 +100,22 @@ def test_seeded_requests_keep_the_end_tokens_of_submission_and_base_and_nothing_
     assert seeded_generation_config(own, base) == {"eos_token_id": [9, 2, 4]}
 
 
-def test_published_requests_use_the_submissions_tokenizer_if_it_has_one(tmp_path: Path) -> None:
-    assert tokenizer_source(tmp_path, PAPER_V1) == "base"
-    (tmp_path / "tokenizer.model").touch()
-    assert tokenizer_source(tmp_path, PAPER_V1) == "checkpoint"
-    (tmp_path / "tokenizer.model").unlink()
-    (tmp_path / "tokenizer.json").touch()
-    assert tokenizer_source(tmp_path, PAPER_V1) == "checkpoint"
+@pytest.mark.parametrize(
+    ("names", "source"),
+    [
+        ((), "base"),
+        (("tokenizer.model",), "checkpoint"),
+        (("tokenizer.json",), "checkpoint"),
+        (("vocab.json", "merges.txt"), "checkpoint"),
+        (("vocab.json", "tokenizer_config.json"), "base"),
+    ],
+)
+def test_published_requests_use_the_submissions_tokenizer_if_it_has_a_whole_one(
+    tmp_path: Path, names: tuple[str, ...], source: str
+) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    assert tokenizer_source(tmp_path, PAPER_V1) == source
 
 
 def test_seeded_requests_never_use_the_submissions_tokenizer(tmp_path: Path) -> None:

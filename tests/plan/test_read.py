@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -76,6 +77,8 @@ def test_conditions_differ_when_anything_differs_that_results_must_share(
         identity({}),
         identity({"condition.hours": 0.2}),
         identity({"condition.dev_evaluation": "none"}),
+        identity({"condition.dev_evaluation": "brokered"}),
+        identity({"condition.dev_evaluation": "brokered", "condition.dev_calls": 9}),
         identity({"protocol": "paper-v1"}),
         identity({"protocol": {"base": "strict", "limit": 5}}),
         identity({"condition.provide_train_data": True}),
@@ -144,9 +147,9 @@ def test_paths_of_settings_start_at_the_plans_folder(plan_file: PlanFile) -> Non
             "expected one of",
         ),
         (
-            {"condition.dev_evaluation": "brokered"},
-            "$.condition.dev_evaluation: found 'brokered', which needs the gateway, not part of "
-            "this version; expected in-sandbox or none",
+            {"condition.dev_calls": 3},
+            "$.condition.dev_calls: found 3, but dev_evaluation is 'in-sandbox', whose scores "
+            'nobody counts; expected no dev_calls, or "dev_evaluation": "brokered"',
         ),
         (
             {"condition.prompt": "mine.md"},
@@ -266,6 +269,62 @@ def test_what_cannot_run_here_is_an_obstacle_and_no_fault(plan_file: PlanFile) -
     assert obstacle.startswith("sandbox local: ")
     with pytest.raises(PluginError, match=r"cannot run here; nothing was started:\n  sandbox loc"):
         refuse_obstacles(plan)
+
+
+class WithPoorSandbox:
+    """The real catalogue, in which the sandbox lacks something."""
+
+    def __init__(self, **changes: object) -> None:
+        self._real = load_catalogue()
+        self._changes = changes
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
+
+    def spec(self, kind: Any, name: str) -> object:
+        found = self._real.spec(kind, name)
+        return replace(cast(Any, found), **self._changes) if kind == "sandbox" else found
+
+
+def test_programs_of_a_model_need_a_sandbox_that_executes_without_network(
+    plan_file: PlanFile,
+) -> None:
+    path = plan_file({"tasks": ["errands", "humaneval"]})
+    catalogue = cast(Catalogue, WithPoorSandbox(roles=("solve", "serve")))
+    assert faults(path, catalogue) == [
+        "$.sandbox.name: found 'local', which lacks the role execute for programs that a model "
+        "writes (task humaneval); expected a sandbox with the role execute and network 'none', or "
+        "other tasks"
+    ]
+    catalogue = cast(Catalogue, WithPoorSandbox(network_policies=("open",)))
+    (fault,) = faults(path, catalogue)
+    assert "which lacks network 'none' for programs that a model writes" in fault
+    assert load_plan(plan_file(), catalogue).cells
+
+
+def test_without_isolation_a_plan_whose_task_runs_programs_cannot_run_here(
+    plan_file: PlanFile,
+) -> None:
+    changes = {"sandbox.settings": {"isolation": "none"}}
+    (obstacle,) = read(plan_file({"tasks": ["humaneval"], **changes})).obstacles
+    assert obstacle == (
+        "sandbox local cannot separate programs that a model writes (task humaneval) from this "
+        "host: its setting isolation is 'none'; set it to auto or bwrap"
+    )
+    assert read(plan_file(changes)).obstacles == ()
+
+
+def test_what_a_sandbox_raises_about_programs_is_an_obstacle(
+    plan_file: PlanFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ptb_plugins.sandboxes.local.sandbox import LocalSandbox
+
+    def raising(self: object, settings: object) -> tuple[str, ...]:
+        raise ValueError("no idea")
+
+    monkeypatch.setattr(LocalSandbox, "execute_obstacles", raising)
+    (obstacle,) = read(plan_file({"tasks": ["humaneval"]})).obstacles
+    assert "its execute_obstacles() raised ValueError: no idea" in obstacle
 
 
 def test_an_engine_says_before_the_start_why_it_cannot_serve_here(plan_file: PlanFile) -> None:

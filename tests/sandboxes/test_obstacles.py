@@ -9,7 +9,11 @@ import pytest
 
 from ptb_core.api import Condition, Limits
 from ptb_plugins.sandboxes.local import isolation
-from ptb_plugins.sandboxes.local.obstacles import host_obstacles, isolation_obstacles
+from ptb_plugins.sandboxes.local.obstacles import (
+    host_obstacles,
+    isolation_obstacles,
+    separation_obstacles,
+)
 
 CONDITION = Condition(hours=1, gpus=0)
 
@@ -66,3 +70,18 @@ def test_no_network_without_bubblewrap_is_an_obstacle(programs: Path) -> None:
 def test_bubblewrap_asked_for_and_absent_is_an_obstacle(programs: Path) -> None:
     (text,) = isolation_obstacles(CONDITION, "bwrap")
     assert text.startswith("setting isolation is 'bwrap', but bubblewrap is not installed")
+
+
+def test_programs_are_separated_by_bubblewrap_or_not_at_all(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (text,) = separation_obstacles("auto")
+    assert text.startswith("bubblewrap is not installed")
+    assert text.endswith("; install the package bubblewrap and allow user namespaces")
+    (text,) = separation_obstacles("none")
+    assert text == "its setting isolation is 'none'; set it to auto or bwrap"
+    assert separation_obstacles("bwrap") == ()  # isolation_obstacles has said why it cannot be
+    with monkeypatch.context() as patched:
+        patched.setattr(isolation, "bwrap_failure", lambda: None)
+        assert separation_obstacles("auto") == ()
+        assert separation_obstacles("none") != ()

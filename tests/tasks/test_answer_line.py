@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptb_plugins.tasks.gpqamain.answer_line import answer_text
@@ -47,6 +47,10 @@ def by_regular_expressions(text: str) -> str | None:
         ("ANSWER: \nA_", ""),
         ("ANSWER:\n A_", None),
         ("ANSWER: A \n_", "A"),
+        ("ANSWER: .\nANSWER: B", ""),
+        ("ANSWER: \n A_\nANSWER: B", ""),
+        ("so ANSWER:  é, ANSWER: B", ""),
+        ("so ANSWER: é, ANSWER: B", "B"),
         ("ANSWER", None),
         ("", None),
     ],
@@ -56,11 +60,13 @@ def test_the_text_behind_the_label_is_found(text: str, found: str | None) -> Non
     assert by_regular_expressions(text) == found
 
 
+@settings(max_examples=400)
 @given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join))
 def test_it_agrees_with_the_two_regular_expressions(text: str) -> None:
     assert answer_text(text) == by_regular_expressions(text)
 
 
+@settings(max_examples=400)
 @given(st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
 def test_it_agrees_behind_a_label(tail: str) -> None:
     for text in (f"ANSWER:{tail}", f"x ANSWER:{tail}", f"ANSWER: {tail}"):

@@ -19,7 +19,6 @@ from ptb_core.api import (
     Sample,
     SampleScore,
     Scoring,
-    data_dir,
 )
 from ptb_core.testing.hostile import HOSTILE_TEXTS
 from ptb_plugins.tasks.arenahardwriting.task import ArenaHardWriting
@@ -29,44 +28,12 @@ from ptb_plugins.tasks.arenahardwriting.verdicts import (
     candidate_points,
     find_label,
 )
-from tests.tasks.conftest import task_spec, write_rows
+from tests.tasks.conftest import OPPONENTS, QUESTIONS, task_spec, write_rows
 
-SHIPPED = data_dir() / "registry" / "prompts" / "arenahardwriting-judge.txt"
-QUESTIONS: list[dict[str, Any]] = [
-    {"uid": "one", "category": "creative_writing", "prompt": "A poem about {answer_a}."},
-    {"uid": "two", "category": "creative_writing", "prompt": "A sonnet."},
-    {"uid": "three", "category": "creative_writing", "prompt": "A limerick."},
-]
-OPPONENTS: list[dict[str, Any]] = [
-    {
-        "uid": row["uid"],
-        "messages": [
-            {"role": "user", "content": row["prompt"]},
-            {"role": "assistant", "content": {"answer": f"Opponent's {row['uid']}"}},
-        ],
-    }
-    for row in QUESTIONS[::-1]
-]
 SCORINGS: tuple[Scoring, ...] = ("published", "repaired")
 WORDING = (
     "{question}|{answer_a}|{answer_b}|[[A>>B]] [[A>B]] [[A=B]] [[B>A]] [[B>>A]]|{fence}|{braces}"
 )
-
-
-@pytest.fixture
-def arena() -> ArenaHardWriting:
-    return ArenaHardWriting(task_spec("arenahardwriting", "test", "baseline", "judge-prompt"))
-
-
-@pytest.fixture
-def arena_data(tmp_path: Path) -> DataDir:
-    return DataDir(
-        files={
-            "test": write_rows(tmp_path / "test.jsonl", QUESTIONS),
-            "baseline": write_rows(tmp_path / "baseline.jsonl", OPPONENTS),
-            "judge-prompt": SHIPPED,
-        }
-    )
 
 
 @pytest.fixture
@@ -102,7 +69,7 @@ def test_the_model_gets_the_question_and_nothing_else(
 def test_two_games_are_asked_for_with_the_places_exchanged(
     arena: ArenaHardWriting, arena_data: DataDir
 ) -> None:
-    data = replace(arena_data, prompts={"judge-prompt": WORDING})
+    data = replace(arena_data, prompts={"grader": WORDING})
     sample = arena.samples(data)[0]
     first, second = arena.checks(sample, Completion(text=" <think>a</think>Mine {fence} \\1 "))
     labels = "[[A>>B]] [[A>B]] [[A=B]] [[B>A]] [[B>>A]]"
@@ -349,12 +316,30 @@ def test_questions_and_the_opponents_answers_are_searched_for(
     assert not any(item.allowed for item in arena.contamination_items(arena_data))
 
 
+def test_an_opponent_that_wrote_nothing_is_not_searched_for(
+    arena: ArenaHardWriting, arena_data: DataDir, tmp_path: Path
+) -> None:
+    silent = {"uid": "one", "messages": [{"role": "assistant", "content": {"answer": " \n"}}]}
+    write_rows(tmp_path / "baseline.jsonl", [silent, *OPPONENTS[:1]])
+    items = [(item.id, item.text) for item in arena.contamination_items(arena_data)]
+    assert items == [
+        ("one", "A poem about {answer_a}."),
+        ("two", "A sonnet."),
+        ("three", "A limerick."),
+        ("three", "Opponent's three"),
+    ]
+
+
 def test_a_question_without_opponent_is_refused(
     arena: ArenaHardWriting, arena_data: DataDir, tmp_path: Path
 ) -> None:
     write_rows(tmp_path / "baseline.jsonl", OPPONENTS[1:])
-    with pytest.raises(DataError, match=r"baseline\.jsonl has no answer to question 'three' of"):
+    with pytest.raises(DataError) as caught:
         arena.samples(arena_data)
+    assert str(caught.value) == (
+        f"arenahardwriting: {arena_data.file('baseline')} has no answer to question 'three' of "
+        f"{arena_data.file('test')}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -363,18 +348,19 @@ def test_a_question_without_opponent_is_refused(
         {"uid": "four"},
         {"uid": "four", "prompt": " "},
         {"uid": "one", "prompt": "Twice."},
-        {"uid": 4, "prompt": "A number."},
+        {"uid": 4, "prompt": "A number. " * 9},
     ],
 )
 def test_a_question_without_its_parts_is_refused(
     arena: ArenaHardWriting, arena_data: DataDir, tmp_path: Path, row: dict[str, Any]
 ) -> None:
-    write_rows(tmp_path / "test.jsonl", [*QUESTIONS, row])
-    found = f"uid {str(row['uid'])!r}, prompt {str(row.get('prompt'))!r}"
-    expected = f"test.jsonl, row 4 must hold a uid of its own and a prompt; found {found}"
+    path = write_rows(tmp_path / "test.jsonl", [*QUESTIONS, row])
+    found = f"uid {str(row['uid'])!r}, prompt {str(row.get('prompt'))[:40]!r}"
     with pytest.raises(DataError) as caught:
         arena.samples(arena_data)
-    assert str(caught.value).endswith(expected)
+    assert str(caught.value) == (
+        f"arenahardwriting: {path}, row 4 must hold a uid of its own and a prompt; found {found}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -383,15 +369,22 @@ def test_a_question_without_its_parts_is_refused(
 def test_an_opponents_row_without_answer_is_refused(
     arena: ArenaHardWriting, arena_data: DataDir, tmp_path: Path, messages: object
 ) -> None:
-    write_rows(tmp_path / "baseline.jsonl", [{"uid": "one", "messages": messages}])
-    with pytest.raises(
-        DataError,
-        match=r"row 1 must hold a uid and messages of which the last has content\.answer; found",
-    ):
+    row = {"uid": "one", "messages": messages}
+    path = write_rows(tmp_path / "baseline.jsonl", [row])
+    with pytest.raises(DataError) as caught:
         arena.samples(arena_data)
+    assert str(caught.value) == (
+        f"arenahardwriting: {path}, row 1 must hold a uid and messages of which the last has "
+        f"content.answer; found uid 'one', messages {str(messages)[:40]!r}"
+    )
 
 
 # The judge prompt ------------------------------------------------------------------------------
+
+HEADINGS = (
+    "must begin with the line [system] and have a later line [user] with text below, or have "
+    "neither line"
+)
 
 
 @pytest.mark.parametrize(
@@ -399,17 +392,33 @@ def test_an_opponents_row_without_answer_is_refused(
     [
         ("{question}", "", "holds {question} 0 times, expected exactly once"),
         ("{answer_b}", "{answer_b} {answer_b}", "holds {answer_b} 2 times, expected exactly once"),
-        ("[[A=B]]", "[[A==B]]", "must offer every verdict; it lacks [[A=B]]"),
+        ("[[A=B]] [[B>A]]", "[[A==B]]", "must offer every verdict; it lacks [[A=B]], [[B>A]]"),
+        ("{answer_a}", "\n[user]\n{answer_a}", HEADINGS),
+        ("{question}", "[user]\n{question}\n[system]\n", HEADINGS),
+        ("{braces}", "\n[system]", HEADINGS),
     ],
 )
 def test_a_wording_that_cannot_work_is_refused(
     arena: ArenaHardWriting, arena_data: DataDir, old: str, new: str, problem: str
 ) -> None:
-    data = replace(arena_data, prompts={"judge-prompt": WORDING.replace(old, new)})
+    data = replace(arena_data, prompts={"grader": WORDING.replace(old, new)})
     with pytest.raises(DataError) as caught:
         arena.samples(data)
     expected = f"arenahardwriting: the judge prompt that the plan names {problem}"
     assert str(caught.value) == expected
+
+
+def test_blank_lines_around_a_wording_and_its_sections_say_nothing(
+    arena: ArenaHardWriting, arena_data: DataDir, tmp_path: Path
+) -> None:
+    path = tmp_path / "judge.txt"
+    path.write_text(f"\n[system]\n\nJudge.\n\n[user]\n\n{WORDING}\n\n")
+    files = {**arena_data.files, "judge-prompt": path}
+    (sample, *_) = arena.samples(replace(arena_data, files=files))
+    assert sample.metadata["judge_prompt"] == {"system": "Judge.", "user": WORDING}
+    prompts = {"grader": f"\n{WORDING}\n"}
+    (sample, *_) = arena.samples(replace(arena_data, prompts=prompts))
+    assert sample.metadata["judge_prompt"] == {"user": WORDING}
 
 
 def test_a_shipped_wording_that_is_damaged_is_named(
@@ -417,13 +426,17 @@ def test_a_shipped_wording_that_is_damaged_is_named(
 ) -> None:
     path = tmp_path / "judge.txt"
     data = replace(arena_data, files={**arena_data.files, "judge-prompt": path})
-    with pytest.raises(DataError, match=r"the judge prompt .*judge\.txt cannot be read .*install"):
+    with pytest.raises(
+        DataError, match=r"^arenahardwriting: the judge prompt .*judge\.txt cannot be read \("
+    ):
         arena.samples(data)
     path.write_bytes(b"\xff")
-    with pytest.raises(DataError, match=r"judge\.txt cannot be read .*posttrainbench again"):
+    with pytest.raises(
+        DataError, match=r"judge\.txt cannot be read \(.*\); install posttrainbench again$"
+    ):
         arena.samples(data)
     path.write_text("[system]\n[user]\n{question}{answer_a}{answer_b}")
-    with pytest.raises(DataError, match=r"the judge prompt .*judge\.txt must offer every verdict"):
+    with pytest.raises(DataError, match=r"the judge prompt /.*judge\.txt must offer every verdict"):
         arena.samples(data)
 
 

@@ -105,3 +105,15 @@ def test_a_row_without_its_parts_is_refused(errands: Errands, tmp_path: Path) ->
         DataError, match="row 1 must hold the texts id, question and answer; found the columns id"
     ):
         errands.samples(DataDir(files={"test": path}))
+
+
+def test_worked_examples_come_from_the_train_split_and_end_as_the_instruction_asks() -> None:
+    errands, data = shipped()
+    shots = errands.shots(data)
+    asked = {sample.input["question"] for sample in errands.samples(data)}
+    assert len(shots) == 10
+    for shot in shots:
+        question, instruction, blank, answer = shot.split("\n")
+        assert question not in asked
+        assert (instruction, blank) == (INSTRUCTION, "")
+        assert answer.startswith("ANSWER: ")

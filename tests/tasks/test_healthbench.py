@@ -3,7 +3,6 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,53 +23,10 @@ from ptb_core.testing.hostile import HOSTILE_TEXTS
 from ptb_plugins.tasks.healthbench.grading import read_verdict
 from ptb_plugins.tasks.healthbench.rubric import bootstrap_stderr
 from ptb_plugins.tasks.healthbench.task import HealthBench
-from tests.tasks.conftest import task_spec, write_rows
+from tests.tasks.conftest import GRADER_TEMPLATE, HEALTH_ROWS, health_row, task_spec, write_rows
 
-TEMPLATE = "Read\n<<conversation>>\nand judge\n<<rubric_item>>\nnow."
 SCORINGS: tuple[Scoring, ...] = ("published", "repaired")
 YES, NO = '{"criteria_met": true}', '{"criteria_met": false}'
-
-
-def row(name: str, theme: str, *rubrics: tuple[str, float, str]) -> dict[str, Any]:
-    return {
-        "prompt_id": name,
-        "prompt": [
-            {"role": "user", "content": f"My knee hurts, {name}."},
-            {"role": "assistant", "content": "Since when?"},
-            {"role": "user", "content": "Since Monday."},
-        ],
-        "rubrics": [
-            {"criterion": text, "points": points, "tags": ["level:example", f"axis:{axis}"]}
-            for text, points, axis in rubrics
-        ],
-        "example_tags": ["physician_agreed_category:x", f"theme:{theme}"],
-        "ideal_completions_data": {"ideal_completion": f"Rest it, {name}."},
-        "canary": "healthbench:0",
-    }
-
-
-ROWS = [
-    row(
-        "one",
-        "hedging",
-        ("Says to rest.", 7, "accuracy"),
-        ("Is rude.", -8, "communication_quality"),
-        ("Asks about swelling.", 3, "accuracy"),
-    ),
-    row("two", "hedging", ("Names a doctor.", 5, "completeness"), ("Lies.", -10, "accuracy")),
-    row("three", "global_health", ("Is brief.", 4, "communication_quality")),
-]
-
-
-@pytest.fixture
-def healthbench() -> HealthBench:
-    return HealthBench(task_spec("healthbench", "test"))
-
-
-@pytest.fixture
-def health_data(tmp_path: Path) -> DataDir:
-    files = {"test": write_rows(tmp_path / "test.jsonl", ROWS)}
-    return DataDir(files=files, prompts={"wording": TEMPLATE})
 
 
 @pytest.fixture
@@ -100,7 +56,7 @@ def test_the_model_gets_the_conversation_and_nothing_else(
     healthbench: HealthBench, samples: list[Sample]
 ) -> None:
     (request,) = healthbench.requests(samples[0], "published")
-    assert list(request.messages) == ROWS[0]["prompt"]
+    assert list(request.messages) == HEALTH_ROWS[0]["prompt"]
     assert request == healthbench.requests(samples[0], "seeded")[0]
     assert (request.tools, request.max_tokens) == ((), None)
 
@@ -160,7 +116,7 @@ def test_each_scoring_reads_the_verdict_about_its_own_wording(
 def test_a_conversation_with_the_placeholder_is_asked_about_in_both_wordings_too(
     healthbench: HealthBench, health_data: DataDir
 ) -> None:
-    odd = {**ROWS[2], "prompt": [{"role": "user", "content": "What is <<rubric_item>>?"}]}
+    odd = {**HEALTH_ROWS[2], "prompt": [{"role": "user", "content": "What is <<rubric_item>>?"}]}
     write_rows(health_data.file("test"), [odd])
     (sample,) = healthbench.samples(health_data)
     assert len(healthbench.checks(sample, Completion(text="a"))) == 2
@@ -185,6 +141,8 @@ def test_nobody_is_asked_about_a_completion_without_text(
         (f"```json{NO}```", False),
         (f"{YES}\n```", True),
         (f"```json\n{YES}", True),
+        (f"```json\u00a0{YES}\u2003\n```", True),
+        (f"```json{YES}```\n```", None),
         (f"```\n{YES}\n```", None),
         (f"Here: {YES}", None),
         (f"```json\n```json\n{YES}\n```\n```", None),
@@ -264,7 +222,7 @@ def test_without_text_nothing_is_met(healthbench: HealthBench, samples: list[Sam
 def test_a_rubric_without_positive_points_scores_nothing(
     healthbench: HealthBench, health_data: DataDir
 ) -> None:
-    write_rows(health_data.file("test"), [row("four", "hedging", ("Lies.", -5, "accuracy"))])
+    write_rows(health_data.file("test"), [health_row("four", "hedging", ("Lies.", -5, "accuracy"))])
     (sample,) = healthbench.samples(health_data)
     assert scored(healthbench, sample, YES).value == 0.0
 
@@ -329,7 +287,7 @@ def test_an_axis_without_positive_points_is_left_out(
 def test_the_standard_error_is_that_of_a_thousand_clipped_means_in_a_fixed_order() -> None:
     assert bootstrap_stderr([0.3]) == 0.0
     assert bootstrap_stderr([0.4, 0.4, 0.4]) == pytest.approx(0.0, abs=1e-12)
-    assert bootstrap_stderr([5.0, 6.0, 7.0]) == 0.0
+    assert bootstrap_stderr([1.1, 1.5, 1.9]) == 0.0
     assert bootstrap_stderr([-5.0, -6.0, -7.0]) == 0.0
     spread = bootstrap_stderr([0.0, 1.0] * 50)
     assert spread == pytest.approx(0.05, rel=0.1)
@@ -363,7 +321,11 @@ def test_samples_are_in_file_order_and_shuffled_for_every_evaluation(
 def test_samples_without_tags_have_an_unknown_theme_and_axis(
     healthbench: HealthBench, health_data: DataDir
 ) -> None:
-    plain = {**ROWS[2], "example_tags": [], "rubrics": [{"criterion": "Is brief.", "points": 4}]}
+    plain = {
+        **HEALTH_ROWS[2],
+        "example_tags": [],
+        "rubrics": [{"criterion": "Is brief.", "points": 4}],
+    }
     write_rows(health_data.file("test"), [plain])
     (sample,) = healthbench.samples(health_data)
     result = healthbench.aggregate([scored(healthbench, sample, YES)], "published")
@@ -405,7 +367,7 @@ def test_conversations_rubrics_and_ideal_answers_are_searched_for(
 def test_a_row_without_its_parts_is_refused(
     healthbench: HealthBench, health_data: DataDir, change: dict[str, Any], problem: str
 ) -> None:
-    path = write_rows(health_data.file("test"), [ROWS[0], {**ROWS[1], **change}])
+    path = write_rows(health_data.file("test"), [HEALTH_ROWS[0], {**HEALTH_ROWS[1], **change}])
     with pytest.raises(DataError) as caught:
         healthbench.samples(health_data)
     assert str(caught.value).startswith(f"healthbench: {path}, row 2: ")
@@ -427,7 +389,7 @@ def test_a_row_without_its_parts_is_refused(
 def test_a_row_with_nothing_to_ask_or_a_known_name_is_refused(
     healthbench: HealthBench, health_data: DataDir, change: dict[str, Any], found: str
 ) -> None:
-    path = write_rows(health_data.file("test"), [ROWS[0], {**ROWS[1], **change}])
+    path = write_rows(health_data.file("test"), [HEALTH_ROWS[0], {**HEALTH_ROWS[1], **change}])
     with pytest.raises(DataError) as caught:
         healthbench.samples(health_data)
     assert str(caught.value) == (
@@ -440,8 +402,8 @@ def test_a_row_with_nothing_to_ask_or_a_known_name_is_refused(
 def test_a_wording_without_its_placeholders_is_refused(
     healthbench: HealthBench, health_data: DataDir, placeholder: str
 ) -> None:
-    for text in (TEMPLATE.replace(placeholder, ""), TEMPLATE + placeholder):
-        data = DataDir(files=health_data.files, prompts={"wording": text})
+    for text in (GRADER_TEMPLATE.replace(placeholder, ""), GRADER_TEMPLATE + placeholder):
+        data = DataDir(files=health_data.files, prompts={"grader": text})
         with pytest.raises(DataError) as caught:
             healthbench.samples(data)
         assert str(caught.value) == (
@@ -505,9 +467,9 @@ def test_no_reply_and_no_completion_makes_scoring_raise(
     healthbench = HealthBench(task_spec("healthbench"))
     sample = Sample(
         id="one",
-        input={"messages": ROWS[0]["prompt"]},
-        target=ROWS[0]["rubrics"],
-        metadata={"theme": "hedging", "template": TEMPLATE},
+        input={"messages": HEALTH_ROWS[0]["prompt"]},
+        target=HEALTH_ROWS[0]["rubrics"],
+        metadata={"theme": "hedging", "template": GRADER_TEMPLATE},
     )
     completion = graded(*replies, text=text, suffix=suffix)
     checks = healthbench.checks(sample, completion)

@@ -241,6 +241,11 @@ CASES = {
         wrong.WithoutObstacles,
         "4096 GPUs must be an obstacle; obstacles() named none",
     ),
+    "test_what_keeps_programs_unseparated_is_said_in_sentences": (
+        wrong.WithoutExecuteObstacles,
+        "execute_obstacles() names none, so a session of role execute must be isolated and without "
+        "network; its facts say isolation 'none' and network_enforced False",
+    ),
     "test_no_file_grows_over_its_limit": (
         type("AnyFile", (wrong.ClaimingLimits,), {"asked": lambda self, r: wrong.unlimited(r)}),
         "no file may grow over 1073741 bytes; one grew to 2000000",

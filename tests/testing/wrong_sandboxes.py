@@ -234,6 +234,13 @@ class WithoutObstacles(Altered):
         return ()
 
 
+class WithoutExecuteObstacles(Altered):
+    """Says of no host that programs would not be separated there."""
+
+    def execute_obstacles(self, settings):
+        return ()
+
+
 def unlimited(request):
     """Return a request without its limits."""
     return replace(request, limits=Limits())

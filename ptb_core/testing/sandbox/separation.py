@@ -95,6 +95,22 @@ class SeparationChecks(SandboxChecks):
         if self.component.spec.gpus:
             expect(found, "4096 GPUs must be an obstacle; obstacles() named none")
 
+    def test_what_keeps_programs_unseparated_is_said_in_sentences(self) -> None:
+        """execute_obstacles() returns sentences, and at least one where nothing separates."""
+        found: object = self.component.execute_obstacles(self.request().settings)
+        expect(
+            isinstance(found, tuple) and all(isinstance(text, str) and text for text in found),
+            f"execute_obstacles() must return a tuple of sentences; it returned {found!r:.80}",
+        )
+        if "execute" in self.component.spec.roles:
+            facts = self.open(role="execute").facts()
+            expect(
+                found or (facts.isolation != "none" and facts.network_enforced),
+                "execute_obstacles() names none, so a session of role execute must be isolated "
+                f"and without network; its facts say isolation {facts.isolation!r} and "
+                f"network_enforced {facts.network_enforced}",
+            )
+
     # Mounts -------------------------------------------------------------------------------
 
     def test_mounts_are_found_by_name(self) -> None:

@@ -40,7 +40,7 @@ class ChatTemplate:
         try:
             prompt = tokenizer.apply_chat_template(
                 messages,
-                tools=body.tools or None,
+                tools=[_listed(tool) for tool in body.tools or []] or None,
                 chat_template=self.text,
                 add_generation_prompt=True,
                 tokenize=False,
@@ -77,13 +77,26 @@ def _tool_call(content: str) -> dict[str, str]:
 
 
 def _normalised(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a message with plain text content and tool arguments as objects."""
+    """Return a message with plain text content and tool arguments as objects.
+
+    Source: vLLM gives templates the same; without content they get an empty text.
+    """
     normalised = dict(message)
-    if isinstance(message.get("content"), list):
-        normalised["content"] = "\n".join(_text(part) for part in message["content"])
+    content = message.get("content")
+    if content is None or isinstance(content, list):
+        normalised["content"] = "\n".join(_text(part) for part in content or [])
     if message.get("tool_calls"):
         normalised["tool_calls"] = [_with_object(call) for call in message["tool_calls"]]
     return normalised
+
+
+def _listed(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool as vLLM gives it to templates: fields in one order, absent ones as None."""
+    function = tool.get("function")
+    if not isinstance(function, Mapping):
+        raise BadRequest("each tool is an object with a function")
+    first = {name: function.get(name) for name in ("name", "description", "parameters")}
+    return {"type": "function", **tool, "function": {**first, **function}}
 
 
 def _text(part: object) -> str:

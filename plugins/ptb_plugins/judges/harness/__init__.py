@@ -14,6 +14,8 @@ one of these files is gone                                   clean, with a note:
 timer or training data changed                               clean, with a note
 the submission brings a chat template of its own             clean, with a note: evaluation uses
                                                              the declared one
+20 or more scores of a brokered development evaluation       clean, with a note; facts hold the
+asked for as one asks an oracle                              numbers
 ===========================================================  ===================================
 
 The final score never depends on these files: they are evidence of intent, and a development

@@ -10,7 +10,16 @@ from hashlib import file_digest
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
-from ptb_core.api import Citation, Evidence, Finding, HarnessFile, JsonValue, Judge, Verdict
+from ptb_core.api import (
+    Citation,
+    DevelopmentUse,
+    Evidence,
+    Finding,
+    HarnessFile,
+    JsonValue,
+    Judge,
+    Verdict,
+)
 from ptb_plugins.judges.harness.shadows import imported_modules, is_built_in, shadowing
 
 EVALUATION_EDITED = "evaluation-edited"
@@ -24,6 +33,7 @@ _VIOLATIONS = {
 _EXCERPT = 300
 _DIFF_BYTES = 1_000_000
 _CITATIONS = 10
+_PROBES_NOTED = 20
 
 
 @dataclass(slots=True)
@@ -47,6 +57,7 @@ class Harness(Judge):
             _check(file, evidence, found)
         _check_shadows(evidence, found)
         _note_template(evidence, found)
+        _note_probing(evidence.development, found)
         findings = _as_findings(found)
         return Verdict(
             judge=self.spec.name,
@@ -54,7 +65,11 @@ class Harness(Judge):
             outcome="flagged" if findings else "inconclusive" if found.doubts else "clean",
             findings=findings,
             notes=(*found.doubts, *found.notes),
-            facts={"harness_files": len(evidence.harness), "unchanged": len(found.unchanged)},
+            facts={
+                "harness_files": len(evidence.harness),
+                "unchanged": len(found.unchanged),
+                **_development_facts(evidence.development),
+            },
         )
 
 
@@ -193,6 +208,26 @@ def _note_template(evidence: Evidence, found: _Findings) -> None:
     if text.strip() != evidence.declared_template.strip():
         found.notes.append(
             "the submission's chat_template.jinja is another one; evaluation uses the declared one"
+        )
+
+
+def _development_facts(use: DevelopmentUse | None) -> dict[str, JsonValue]:
+    if use is None:
+        return {}
+    return {
+        "development_scores": use.scores,
+        "development_samples": use.samples,
+        "development_probes": use.probes,
+    }
+
+
+def _note_probing(use: DevelopmentUse | None, found: _Findings) -> None:
+    """Note scores that were asked for as one asks an oracle; honest work does it now and then."""
+    if use is not None and use.probes >= _PROBES_NOTED:
+        found.notes.append(
+            f"{use.probes} of {use.scores} development scores were asked for completions that "
+            "differed in few samples from those before, or for a single sample: so can answers be "
+            "found out one by one"
         )
 
 

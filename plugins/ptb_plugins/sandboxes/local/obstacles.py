@@ -28,6 +28,19 @@ def isolation_obstacles(condition: Condition, wanted: object) -> tuple[str, ...]
     return ()
 
 
+def separation_obstacles(wanted: object) -> tuple[str, ...]:
+    """Return why programs that a model wrote would run with nothing between them and the host."""
+    try:
+        isolation = choose_isolation(wanted)
+    except SandboxError:
+        return ()  # told by isolation_obstacles, in the same words
+    if isolation == "bwrap":
+        return ()
+    if wanted == "none":
+        return ("its setting isolation is 'none'; set it to auto or bwrap",)
+    return (f"{bwrap_failure()}; install the package bubblewrap and allow user namespaces",)
+
+
 def host_obstacles(condition: Condition, limits: Limits) -> tuple[str, ...]:
     """Return which GPUs, processors and memory are lacking on this host."""
     found = []

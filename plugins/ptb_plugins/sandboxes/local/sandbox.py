@@ -42,6 +42,12 @@ class LocalSandbox(Sandbox):
         wanted = settings.get("isolation", "auto")
         return (*isolation_obstacles(condition, wanted), *host_obstacles(condition, limits))
 
+    def execute_obstacles(self, settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
+        """Say why programs would not be separated: only bubblewrap does that here."""
+        from ptb_plugins.sandboxes.local.obstacles import separation_obstacles
+
+        return separation_obstacles(settings.get("isolation", "auto"))
+
     def open(self, request: SandboxRequest) -> Session:
         """Open a session; takes about 0.1 s."""
         from ptb_plugins.sandboxes.local.opening import open_session

@@ -20,11 +20,11 @@ import hashlib
 import re
 from collections.abc import Mapping
 
-from ptb_core.api import DataDir, DataError, JsonValue
+from ptb_core.api import GRADER_PROMPT, DataDir, DataError, JsonValue
 from ptb_plugins.tasks.arenahardwriting.verdicts import LABELS
 
-NAME = "judge-prompt"
-"""Of the shipped data file, and of the prompt with which a plan replaces it."""
+SHIPPED = "judge-prompt"
+"""Name of the data file that holds the shipped wording."""
 
 _ONCE = ("{question}", "{answer_a}", "{answer_b}")
 _PLACEHOLDER = re.compile(r"\{(question|answer_a|answer_b|fence)\}")
@@ -35,8 +35,8 @@ def judge_wording(data: DataDir) -> dict[str, JsonValue]:
     """Return the wording by role: ``user``, and ``system`` where the text has the headings.
 
     Raises:
-        DataError: If the text cannot be read, lacks a placeholder or a label, or has a
-            placeholder twice.
+        DataError: If the text cannot be read, lacks a placeholder or a label, has a placeholder
+            twice, or one heading without the other.
     """
     text, origin = _text(data)
     for placeholder in _ONCE:
@@ -51,15 +51,20 @@ def judge_wording(data: DataDir) -> dict[str, JsonValue]:
             f"arenahardwriting: {origin} must offer every verdict; it lacks {', '.join(missing)}"
         )
     sections = _SECTIONS.fullmatch(text)
-    if sections is None:
+    if sections is None and not {"[system]", "[user]"} & set(text.splitlines()):
         return {"user": text}
+    if sections is None:
+        raise DataError(
+            f"arenahardwriting: {origin} must begin with the line [system] and have a later line "
+            "[user] with text below, or have neither line"
+        )
     return {"system": sections[1].strip(), "user": sections[2].strip()}
 
 
 def _text(data: DataDir) -> tuple[str, str]:
-    if NAME in data.prompts:
-        return data.prompts[NAME].strip(), "the judge prompt that the plan names"
-    path = data.file(NAME)
+    if GRADER_PROMPT in data.prompts:
+        return data.prompts[GRADER_PROMPT].strip(), "the judge prompt that the plan names"
+    path = data.file(SHIPPED)
     try:
         return path.read_text("utf-8").strip(), f"the judge prompt {path}"
     except (OSError, ValueError) as error:
@@ -74,7 +79,7 @@ def judge_messages(
 ) -> tuple[Mapping[str, JsonValue], ...]:
     """Return the messages of one game; braces in the three texts are left alone."""
     texts = (question, answer_a, answer_b)
-    fence = hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).hexdigest()[:16]
+    fence = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
     names = ("question", "answer_a", "answer_b", "fence")
     fillings = dict(zip(names, (*texts, fence), strict=True))
     return tuple(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ DEEPEST_JSON = 500
 
 SHOWN_CHARACTERS = 500
 """Longest text that shows a call."""
+
+_BRACKET = re.compile(r"[\[\]{}]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +118,9 @@ def _read_object(name: str, text: str) -> ReadCall:
 
 def _depth(text: str) -> int:
     depth = deepest = 0
-    for character in text:
-        if character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}":
-            depth -= 1
+    for bracket in _BRACKET.finditer(text):
+        depth += 1 if bracket[0] in "[{" else -1
+        deepest = max(deepest, depth)
     return deepest
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from ptb_core.api import (
@@ -25,6 +26,7 @@ INSTRUCTION = "End with a line ANSWER: value."
 """What follows the question in the request; the shipped training programs use the same words."""
 
 ANSWER_LABEL = "answer:"
+MOST_SHOTS = 10
 AMBIGUOUS_MARK = "several-answer-lines"
 
 
@@ -47,6 +49,11 @@ class Errands(Task):
         content = f"{sample.input['question']}\n{INSTRUCTION}"
         message = {"role": "user", "content": content}
         return (ChatRequest(messages=(message,)),)
+
+    def shots(self, data: DataDir) -> Sequence[str]:
+        """Return the first rows of the train split, answered as the instruction asks for."""
+        rows = itertools.islice(_rows(data, "train"), MOST_SHOTS)
+        return [f"{question}\n{INSTRUCTION}\n\nANSWER: {answer}" for _, question, answer in rows]
 
     def score(
         self, sample: Sample, completions: Sequence[Completion], scoring: Scoring

@@ -13,6 +13,7 @@ from random import Random
 import msgspec
 
 from ptb_core.api import (
+    GRADER_PROMPT,
     UNCHECKED,
     ChatRequest,
     Completion,
@@ -99,7 +100,7 @@ class HealthBench(Task):
         Raises:
             DataError: If a row lacks its parts, or the grader's template a placeholder.
         """
-        template = data.prompt(self.spec.prompts[0].name)
+        template = data.prompt(GRADER_PROMPT)
         for placeholder in (CONVERSATION, RUBRIC_ITEM):
             if template.count(placeholder) != 1:
                 raise DataError(

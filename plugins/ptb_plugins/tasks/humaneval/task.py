@@ -48,7 +48,7 @@ RAISES_MARK = "published-code-raises"
 TIMED_OUT_MARK = "program-timed-out"
 OUT_OF_MEMORY_MARK = "program-out-of-memory"
 LEFT_EARLY_MARK = "left-before-the-tests-ended"
-"""Mark of a program with exit status 0 that did not run to its end."""
+"""Mark of a program with exit status 0 that gave no sign of having come to its end."""
 
 
 class HumanEval(Task):
@@ -70,7 +70,7 @@ class HumanEval(Task):
                     "test": _text(row, "test", number),
                 },
             )
-            for number, row in enumerate(read_rows(data.file("test")))
+            for number, row in enumerate(_rows(data))
         ]
 
     def requests(self, sample: Sample, requests: RequestKind) -> tuple[ChatRequest, ...]:
@@ -128,12 +128,17 @@ class HumanEval(Task):
 
         They are apart, so that a solution under a renamed function is found.
         """
-        for number, row in enumerate(read_rows(data.file("test"))):
+        for number, row in enumerate(_rows(data)):
             name = _text(row, "task_id", number)
             solution = _text(row, "canonical_solution", number)
             yield TestItem(id=name, text=_text(row, "prompt", number))
             if len(solution.split()) >= KNOWN_BY_WORDS:
                 yield TestItem(id=name, text=solution)
+
+
+def _rows(data: DataDir) -> list[Mapping[str, JsonValue]]:
+    """Return the rows, their file closed whatever becomes of them."""
+    return list(read_rows(data.file("test")))
 
 
 def _code(completion: Completion, scoring: Scoring) -> str | None:
