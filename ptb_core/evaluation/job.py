@@ -15,6 +15,7 @@ from ptb_core.errors import InputFileError, UsageError
 from ptb_core.evaluation.evaluate import EvaluationJob
 from ptb_core.evaluation.runners import GraderOptions, grader_terms, require_key
 from ptb_core.evaluation.serving import Subject
+from ptb_core.gpus import visible_gpus
 from ptb_core.settings import check_settings
 from ptb_core.specs import (
     ComponentChoice,
@@ -239,18 +240,8 @@ def default_folder(job: EvaluationJob) -> Path:
     return Path("ptb-evaluations") / "--".join(part for part in parts if part)
 
 
-def visible_devices() -> tuple[str, ...]:
-    """Return the GPUs that this process may use: ``CUDA_VISIBLE_DEVICES``, else all."""
-    from ptb_core.lock import gpu_lines
-
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return tuple(part.strip() for part in given.split(",") if part.strip())
-    return tuple(str(number) for number in range(len(gpu_lines())))
-
-
 def _devices(given: tuple[str, ...] | None) -> tuple[str, ...]:
-    return visible_devices() if given is None else given
+    return visible_gpus() if given is None else given
 
 
 def _weights(model: ModelSpec, files: ModelFiles, base: ModelFiles) -> Weights:

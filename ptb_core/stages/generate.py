@@ -36,6 +36,7 @@ from ptb_core.evaluation.serving import (
     serve_mounts,
     serve_request,
 )
+from ptb_core.gpus import gpus_of_condition
 from ptb_core.interfaces import Endpoint, Engine, Session
 from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.sandboxing import SandboxRequest
@@ -171,6 +172,7 @@ def _open(context: StageContext, checkpoint: Path, purpose: str = "serve") -> Se
             ),
             hidden=hidden_paths(context.run_folder.path, prepared),
             network="none",
+            devices=gpus_of_condition(plan.condition.gpus),
             deadline_unix_s=time.time() + LIMIT_HOURS * 3600,
             image=plan.sandbox.image,
             settings=plan.sandbox.settings,

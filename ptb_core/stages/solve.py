@@ -31,6 +31,7 @@ from ptb_core.errors import (
 from ptb_core.evaluation.dev_modes import is_scored_outside
 from ptb_core.evaluation.workspace import lay_harness
 from ptb_core.evidence import collect_workspace
+from ptb_core.gpus import gpus_of_condition
 from ptb_core.integrity import HarnessFile
 from ptb_core.interfaces import CellContext, Scaffold, Session
 from ptb_core.prompt import render_prompt
@@ -184,6 +185,7 @@ def _sandbox_request(
         mounts=(Mount(name="base_model", source=prepared.base_model),),
         hidden=hidden_paths(context.run_folder.path, prepared),
         network=plan.condition.network,
+        devices=gpus_of_condition(plan.condition.gpus),
         limits=plan.sandbox.limits,
         deadline_unix_s=deadline,
         seal=(SUBMISSION,),

@@ -34,6 +34,7 @@ def context(tmp_path: Path, session: OpenedSession | None = None, **fields: Any)
     sandbox = SimpleNamespace(open=lambda request: session)
     model = SimpleNamespace(chat_template=str(tmp_path / "t.jinja"))
     plan = SimpleNamespace(
+        condition=SimpleNamespace(gpus=0),
         sandbox=SimpleNamespace(name="local", image=None, settings={}),
         engine=SimpleNamespace(name="e", settings={}),
     )
