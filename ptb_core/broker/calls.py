@@ -88,7 +88,7 @@ class CallLog:
 
         Args:
             limit: Number of samples; None means all.
-            digest: Of the limit and all completions.
+            digest: Of all completions.
             samples: Digest of each sample's completions.
         """
         self._number += 1

@@ -36,7 +36,7 @@ class Received:
     """Completions whose form is right.
 
     Attributes:
-        digest: Of the limit and all completions.
+        digest: Of all completions.
         samples: Digest of each sample's completions.
     """
 
@@ -45,7 +45,7 @@ class Received:
 
 
 def receive(
-    posted: Path, target: Path, limit: int | None, expected: Mapping[str, Expected], n_rounds: int
+    posted: Path, target: Path, expected: Mapping[str, Expected], n_rounds: int
 ) -> Received:
     """Check posted completions and write them down for scoring.
 
@@ -54,7 +54,6 @@ def receive(
     Args:
         posted: What was posted.
         target: The log of completions to write.
-        limit: Number of samples that it is said to hold; None means all.
         expected: The samples that must be there, by the names that they bear in the sandbox.
         n_rounds: Number of rounds of the evaluation.
 
@@ -83,7 +82,7 @@ def receive(
             "needs all of the samples that the limit takes"
         )
     return Received(
-        digest=digest_of([str(limit).encode(), *_in_order(found, list(expected))]),
+        digest=digest_of(_in_order(found, list(expected))),
         samples=_by_sample(found),
     )
 

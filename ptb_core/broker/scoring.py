@@ -97,7 +97,7 @@ class Scorer:
             for sample in samples
         }
         try:
-            received = receive(posted, completions, limit, expected, len(rounds_of(self.protocol)))
+            received = receive(posted, completions, expected, len(rounds_of(self.protocol)))
             number = self._accept(limit, received)
             began = time.monotonic()
             try:

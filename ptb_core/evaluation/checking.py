@@ -218,16 +218,14 @@ def _jobs(
     for sample in samples:
         for call, completion in enumerate(completions.get(sample.id, ())):
             try:
-                checks = task.checks(sample, completion)
+                jobs += [
+                    _Job(sample=sample, call=call, check=check, digest=check_digest(check))
+                    for check in task.checks(sample, completion)
+                ]
             except Exception as error:
                 failures[sample.id] = (
                     f"task {task.spec.name!r} raised in checks: {type(error).__name__}: {error}"
                 )
-                continue
-            jobs += [
-                _Job(sample=sample, call=call, check=check, digest=check_digest(check))
-                for check in checks
-            ]
     return jobs
 
 

@@ -402,7 +402,9 @@ def _progress(what: str) -> Callable[[int, int], None]:
         nonlocal last
         if time.monotonic() - last >= PROGRESS_EVERY_S:
             last = time.monotonic()
-            print(f"{done} of {total} {what}", file=sys.stderr, flush=True)
+            # Nothing is expected yet while the broker scores what others have posted.
+            words = f"{done} of {total} {what}" if total else "waiting for another score"
+            print(words, file=sys.stderr, flush=True)
 
     return report
 

@@ -23,6 +23,7 @@ from ptb_core import lock
 from ptb_core.atomic import write_json
 from ptb_core.canonical import file_sha256
 from ptb_core.errors import RecordError, SandboxElsewhereError, SandboxLostError
+from ptb_core.evaluation.engine_mounts import engine_mounts
 from ptb_core.evaluation.evaluation_folder import Answered, EvaluationFolder, Summary
 from ptb_core.evaluation.exchange import DataDir, Sample
 from ptb_core.evaluation.protocol import seeded_generation_config
@@ -34,6 +35,7 @@ from ptb_core.evaluation.serving import (
     Subject,
     answer_details,
     ask_everything,
+    end_of,
     require_all,
     serve_mounts,
     serve_request,
@@ -163,12 +165,18 @@ def _generate(
             folder.completions,
             lambda done, total: progress("answers", done, total),
         )
+        end = end_of(job.engine, session, endpoint, results)
         facts = session.facts()
-    require_all(results)
+    require_all(results, end)
     answered = Answered(
         completions_sha256=file_sha256(folder.completions),
         details=answer_details(
-            job.task.spec, job.subject.model, job.protocol, job.engine_choice, results
+            job.task.spec,
+            job.subject.model,
+            job.protocol,
+            job.engine_choice,
+            results,
+            endpoint.facts,
         ),
         facts=facts,
     )
@@ -190,7 +198,11 @@ def _serving(job: EvaluationJob, folder: EvaluationFolder) -> Iterator[Session]:
             name=f"evaluate-{job.task.spec.name}-{root.name}",
             role="serve",
             root=root / "sandbox",
-            mounts=serve_mounts(job.subject, engine_files),
+            mounts=serve_mounts(
+                job.subject,
+                engine_files,
+                engine_mounts(job.engine, job.engine_choice.settings, None),
+            ),
             hidden=hidden_from_sandboxes(job, folder.path),
             network="none",
             devices=job.devices,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptb_core.canonical import short_hash
+from ptb_core.component_checks import engine_obstacles, execute_obstacles
 from ptb_core.errors import InputFileError, UsageError
 from ptb_core.evaluation.evaluate import EvaluationJob
 from ptb_core.evaluation.runners import GraderOptions, grader_terms, require_key
@@ -162,7 +163,7 @@ def make_job(
     """Return the evaluation of a checkpoint on a task.
 
     Raises:
-        UsageError: If a name or setting is wrong.
+        UsageError: If a name or setting is wrong, or this machine lacks something for it.
         PluginError: If a component cannot be used on this machine.
         DataError: If the task's data cannot be had.
     """
@@ -178,7 +179,7 @@ def make_job(
     if "grader" in evaluated.spec.needs:
         terms = options.terms or grader_terms(options.grader, task)
         require_key(terms)
-    return EvaluationJob(
+    job = EvaluationJob(
         subject=weights.subject,
         revision=weights.revision,
         base_revision=weights.base_revision,
@@ -208,6 +209,27 @@ def make_job(
         devices=_devices(options.devices) if sandbox.spec.gpus else (),
         notes=weights.notes,
     )
+    _refuse_obstacles(job)
+    return job
+
+
+def _refuse_obstacles(job: EvaluationJob) -> None:
+    """Refuse before anything is started what would fail after hours of answers."""
+    engine, sandbox = job.engine_choice, job.sandbox_choice
+    found = [
+        f"engine {engine.name}: {text}" for text in engine_obstacles(job.engine, engine.settings)
+    ]
+    if "execute" in job.task.spec.needs:
+        if "execute" not in job.sandbox.spec.roles:
+            found.append(f"sandbox {sandbox.name}: it cannot run programs that a model writes")
+        else:
+            found += [
+                f"sandbox {sandbox.name} cannot separate programs that a model writes: {text}"
+                for text in execute_obstacles(job.sandbox, sandbox.settings)
+            ]
+    if found:
+        listed = "\n".join(f"  {text}" for text in found)
+        raise UsageError(f"{job.task.spec.name} cannot be evaluated on this machine:\n{listed}")
 
 
 def default_folder(job: EvaluationJob) -> Path:

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 CONTROL_SAMPLES = 8
 """Samples that the base model is asked as a control."""
 
-ROOTS = {"serve": "sandbox", "control": "control"}
-"""Name of the session's folder by what it is for."""
+ROOTS = {"serve": "sandbox", "control": "sandbox-control"}
+"""Beginning of the name of the session's folder, by what the session is for."""
 
 
 def generate(context: StageContext) -> Generated:

@@ -204,6 +204,18 @@ def test_scores_beyond_the_plans_number_are_refused_but_for_known_completions(
     assert broker.client.score(1, log(first), quiet).value == 0.0
 
 
+def test_forged_results_make_no_other_completions_of_known_ones(
+    start: StartBroker, log: Log
+) -> None:
+    broker = start(Graded(spec()), grader=ScriptedGrader(), most_calls=1)
+    for checks in ({}, {"same": GraderResult(text="yes")}):
+        forged = Completion(text="no", checks=checks)
+        posted = log(lines([entry("q3", "", completion=forged)]))
+        assert broker.client.score(1, posted, quiet).value == 0.0
+    first, second = (e.completions for e in broker.calls() if e.event == "asked")
+    assert first == second
+
+
 def test_the_number_of_scores_outlives_the_broker(start: StartBroker, log: Log) -> None:
     first = start(most_calls=1)
     first.client.score(1, log(answers({"q3": "a"})), quiet)
@@ -230,14 +242,15 @@ def test_a_broker_that_never_answers_is_waited_for_and_then_named(tmp_path: Path
 
 def test_every_score_is_written_down_with_what_it_was_for(start: StartBroker, log: Log) -> None:
     broker = start()
-    for given in ({"q3": "a", "q2": "b"}, {"q3": "a", "q2": ANSWERS["q2"]}):
-        broker.client.score(2, log(answers(given)), quiet)
+    for middle in ("b", ANSWERS["q2"]):
+        given = {"q3": "a", "q2": middle, "q1": "c"}
+        broker.client.score(3, log(answers(given)), quiet)
     asked_1, scored_1, asked_2, scored_2 = broker.calls()
     assert [e.event for e in (asked_1, scored_1)] == ["asked", "scored"]
-    assert (asked_1.number, asked_1.limit, asked_1.n, asked_1.changed) == (1, 2, 2, None)
+    assert (asked_1.number, asked_1.limit, asked_1.n, asked_1.changed) == (1, 3, 3, None)
     assert (asked_2.number, asked_2.changed) == (2, 1)
     assert asked_1.completions != asked_2.completions
-    assert (scored_1.value, scored_2.value) == (0.0, 0.5)
+    assert (scored_1.value, scored_2.value) == (0.0, 1 / 3)
     text = (broker.folder / "calls.jsonl").read_text()
     assert not any(answer in text for answer in ANSWERS.values())
 

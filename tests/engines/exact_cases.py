@@ -53,8 +53,8 @@ def humaneval_data(folder: Path) -> DataDir:
     return DataDir(files=files, prompts={"user": "Finish it.\n"})
 
 
-def code(operator: str) -> str:
-    return f"```python\ndef f(a, b):\n    return a {operator} b\n```"
+def code(name: str, operator: str) -> str:
+    return f"```python\ndef {name}(a, b):\n    return a {operator} b\n```"
 
 
 def sorting(numbers: Sequence[float], **more: object) -> str:
@@ -70,7 +70,7 @@ CASES: Mapping[str, Case] = {
         answers=lambda samples: (f"ANSWER: {samples[0].target}", "ANSWER: E"),
     ),
     "gsm8k": Case(data=gsm8k_data, answers=lambda _: ("ANSWER: 7", "ANSWER: 15")),
-    "humaneval": Case(data=humaneval_data, answers=lambda _: (code("+"), code("*"))),
+    "humaneval": Case(data=humaneval_data, answers=lambda _: (code("add", "+"), code("sub", "*"))),
 }
 
 

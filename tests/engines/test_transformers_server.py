@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +39,18 @@ def test_a_stop_string_that_is_one_token_ends_the_answer_as_that_token(ask: Ask)
     running = choice(ask(CHAT, body))["message"]["content"]
     assert running.startswith(stopped)
     assert len(running) > len(stopped)
+
+
+def test_a_stop_token_ends_the_answer_and_is_no_part_of_it(ask: Ask, tiny_model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    end = AutoTokenizer.from_pretrained(tiny_model).convert_tokens_to_ids("<|im_end|>")
+    body = {"messages": user("What is 3 plus 4?"), "temperature": 0, "max_tokens": 40}
+    by_id = choice(ask(CHAT, {**body, "stop_token_ids": [end]}))
+    by_text = choice(ask(CHAT, {**body, "stop": ["<|im_end|>"]}))
+    assert by_id["finish_reason"] == "stop"
+    assert by_id["message"] == by_text["message"]
+    assert "<|im_end|>" not in by_id["message"]["content"]
 
 
 def test_a_stop_string_is_cut_out_of_the_text(ask: Ask) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -376,3 +377,22 @@ def test_answers_that_never_come_are_missing_with_the_reason_and_the_others_kept
         result = answers(server, tmp_path / "log.jsonl", **limits)
     assert len(result.completions) == 3
     assert any(words in reason for reason in result.missing.values()), result.missing
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_stands_alone_finds_vllm_where_the_setting_says(
+    python: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "evaluation"
+    command = [sys.executable, "-m", "ptb_core.cli.main", "evaluate", "tiny-qwen3"]
+    options = ["--task", "errands", "--limit", "3", "--output", str(folder), "--engine", "vllm"]
+    done = subprocess.run(
+        [*command, *options, "--setting", f"python={python()}"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((folder / "summary.json").read_text("utf-8"))
+    assert "'vllm': '0.32.0'" in str(summary)

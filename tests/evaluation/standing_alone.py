@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ptb_core.data import data_dir
 from ptb_core.errors import SandboxLostError
 from ptb_core.evaluation.plain_session import PlainSession
 from ptb_core.interfaces import Endpoint, Engine, Sandbox, ServeRequest, Session
-from ptb_core.sandboxing import SandboxRequest, SessionHandle
+from ptb_core.sandboxing import Command, SandboxRequest, SessionHandle
 from ptb_core.specs import EngineSpec, SandboxSpec, Setting
 
 Answers = Callable[[dict[str, Any]], tuple[int, Any]]
@@ -31,7 +32,8 @@ class ScriptedEngine(Engine):
     def serve(self, request: ServeRequest, session: Session) -> Endpoint:
         assert self.server is not None
         self.served.append(request)
-        return self.server.endpoint
+        process = session.start(Command(argv=("sleep", "600")))
+        return replace(self.server.endpoint, process=process)
 
 
 class NoSandbox(Sandbox):
@@ -42,7 +44,7 @@ class NoSandbox(Sandbox):
             SandboxSpec(
                 name="local",
                 description="",
-                roles=("serve",),
+                roles=("serve", "execute"),
                 network_policies=("none",),
                 isolates_untrusted_code=False,
                 gpus=True,

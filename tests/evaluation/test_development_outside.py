@@ -19,6 +19,7 @@ from ptb_core.broker.scoring import Scorer
 from ptb_core.broker.server import BrokerServer, Patience
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.errors import UsageError
+from ptb_core.evaluation import development
 from ptb_core.evaluation.checking import Grader, Runners
 from ptb_core.evaluation.checks import Check, GraderCheck, GraderResult
 from ptb_core.evaluation.development import evaluate
@@ -303,3 +304,13 @@ def test_without_a_broker_in_the_environment_nothing_is_served(
     with pytest.raises(UsageError, match="PTB_BROKER names no socket"):
         evaluate(brokered, replace(OPTIONS, model_path=base), lambda _: None)
     assert engine.session is None
+
+
+def test_waiting_for_another_score_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(development, "PROGRESS_EVERY_S", 0.0)
+    report = development._progress("checks")
+    report(0, 0)
+    report(1, 2)
+    assert capsys.readouterr().err == "waiting for another score\n1 of 2 checks\n"

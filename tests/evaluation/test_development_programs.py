@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,6 +27,7 @@ from ptb_core.evaluation.exchange import DataDir
 from ptb_core.evaluation.protocol import PROTOCOLS
 from ptb_core.execution.programs import ProgramSandbox, SandboxProgramRunner
 from ptb_core.interfaces import Task
+from ptb_core.sandboxing import Command, SandboxRequest
 
 TOLD = {
     "paper-v1": "humaneval: 0.7500 ± 0.2500 (4 of 164 samples, protocol paper-v1, published",
@@ -133,3 +135,41 @@ def test_the_broker_runs_programs_in_sandboxes_of_its_own_with_the_same_verdicts
     assert told == [f"{TOLD[protocol]} scoring)"] * 2
     assert not (short / "p").exists()
     shutil.rmtree(short)
+
+
+INSIDE = """
+import asyncio
+from ptb_core.evaluation.checks import ProgramCheck
+from ptb_core.execution.plain import PlainProgramRunner
+
+async def run():
+    for program in ("print(1)", "import sys; sys.exit(0)", "import os; os.kill(os.getppid(), 9)"):
+        check = ProgramCheck(name="c", program=program, wants_token=True)
+        try:
+            result = await PlainProgramRunner().run(check)
+            print(result.exit_code, result.reason, result.token_seen)
+        except Exception as error:
+            print(type(error).__name__)
+
+asyncio.run(run())
+"""
+
+
+@pytest.mark.slow
+def test_programs_run_inside_a_real_sandbox_as_they_do_outside(tmp_path: Path) -> None:
+    session = (
+        load_catalogue()
+        .sandbox("local")
+        .open(
+            SandboxRequest(name=f"ptb-test-{tmp_path.name}", role="solve", root=tmp_path / "root")
+        )
+    )
+    try:
+        process = session.start(Command(argv=(sys.executable, "-c", INSIDE)))
+        assert session.wait(process, timeout_s=120).state == "exited"
+        told = session.logs(process).decode()
+        errors = session.logs(process, "stderr").decode()
+    finally:
+        session.close()
+    assert told.splitlines()[:2] == ["0 exit True", "0 exit False"], errors
+    assert len(told.splitlines()) == 3, errors

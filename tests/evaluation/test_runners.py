@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from standing_alone import NoSandbox, folder_of, right_for
+from standing_alone import NoSandbox, ScriptedEngine, folder_of, right_for
 
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.evaluation.checks import GraderCheck, GraderResult, ProgramCheck, ProgramResult
@@ -155,6 +155,35 @@ def test_a_grader_that_cannot_be_asked_is_told_before_anything_is_served(
     code, _, err = ptb(*COMMAND, *arguments)
     assert code == 2
     assert words in err
+    assert sandbox.opened == []
+
+
+def test_a_sandbox_that_cannot_separate_programs_is_refused_before_anything_is_asked(
+    ptb: Ptb, sandbox: NoSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(monkeypatch, Programs, "execute")
+    monkeypatch.setattr(sandbox, "execute_obstacles", lambda settings: ("no bubblewrap here",))
+    code, _, err = ptb(*COMMAND)
+    assert code == 2
+    assert (
+        "errands cannot be evaluated on this machine:\n"
+        "  sandbox local cannot separate programs that a model writes: no bubblewrap here\n"
+    ) in err
+    sandbox.spec = replace(sandbox.spec, roles=("serve",))
+    assert "  sandbox local: it cannot run programs that a model writes\n" in ptb(*COMMAND)[2]
+    assert sandbox.opened == []
+
+
+def test_what_an_engine_lacks_is_told_before_anything_is_served(
+    ptb: Ptb,
+    scripted_engine: ScriptedEngine,
+    sandbox: NoSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scripted_engine, "obstacles", lambda settings: ("no room",))
+    code, _, err = ptb(*COMMAND)
+    assert code == 2
+    assert "errands cannot be evaluated on this machine:\n  engine transformers: no room\n" in err
     assert sandbox.opened == []
 
 

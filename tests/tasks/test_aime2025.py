@@ -28,6 +28,18 @@ def test_samples_carry_the_ids_and_answers_of_their_rows(samples: list[Sample]) 
     assert [sample.target for sample in samples] == ["2", "049", "336^\\circ"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "number", "unit"),
+    [(" 70 ", "70", ""), ("007", "7", ""), ("000", "0", ""), ("336^\\circ", "336", "^\\circ")],
+)
+def test_the_whole_number_of_an_answer_is_what_repaired_scoring_asks_for(
+    tmp_path: Path, answer: str, number: str, unit: str
+) -> None:
+    (sample,) = AIME.samples(aime_data(tmp_path, [{**AIME_ROWS[0], "answer": answer}]))
+    assert sample.target == answer
+    assert sample.metadata == {"number": number, "unit": unit}
+
+
 def test_ids_and_answers_may_be_numbers(tmp_path: Path) -> None:
     row = {"id": 7, "problem": "What?", "answer": 70}
     (sample,) = AIME.samples(aime_data(tmp_path, [row]))

@@ -48,6 +48,7 @@ def by_regular_expressions(text: str) -> str | None:
         ("ANSWER:\n A_", None),
         ("ANSWER: A \n_", "A"),
         ("ANSWER: .\nANSWER: B", ""),
+        ("ANSWER: \n \t!\nANSWER: B", ""),
         ("ANSWER: \n A_\nANSWER: B", ""),
         ("so ANSWER:  é, ANSWER: B", ""),
         ("so ANSWER: é, ANSWER: B", "B"),
@@ -60,13 +61,13 @@ def test_the_text_behind_the_label_is_found(text: str, found: str | None) -> Non
     assert by_regular_expressions(text) == found
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join))
 def test_it_agrees_with_the_two_regular_expressions(text: str) -> None:
     assert answer_text(text) == by_regular_expressions(text)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
 def test_it_agrees_behind_a_label(tail: str) -> None:
     for text in (f"ANSWER:{tail}", f"x ANSWER:{tail}", f"ANSWER: {tail}"):

@@ -344,12 +344,26 @@ def test_conversations_rubrics_and_ideal_answers_are_searched_for(
     assert len(items) == 9
 
 
+@pytest.mark.parametrize("ideal", [None, {}, {"ideal_completion": 5}, {"ideal_completion": " "}])
+def test_a_row_without_an_ideal_answer_has_two_items(
+    healthbench: HealthBench, health_data: DataDir, ideal: dict[str, Any] | None
+) -> None:
+    write_rows(health_data.file("test"), [{**HEALTH_ROWS[2], "ideal_completions_data": ideal}])
+    assert len(list(healthbench.contamination_items(health_data))) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
         ({"prompt": "Hello."}, "Expected `array`, got `str` - at `$.prompt`"),
-        ({"prompt": [{"role": "user"}]}, "missing required field `content` - at `$.prompt[0]`"),
-        ({"rubrics": [{"criterion": "x"}]}, "missing required field `points` - at `$.rubrics[0]`"),
+        (
+            {"prompt": [{"role": "user"}]},
+            "Object missing required field `content` - at `$.prompt[0]`",
+        ),
+        (
+            {"rubrics": [{"criterion": "x"}]},
+            "Object missing required field `points` - at `$.rubrics[0]`",
+        ),
         (
             {"rubrics": [{"criterion": "x", "points": True}]},
             "Expected `float`, got `bool` - at `$.rubrics[0].points`",
@@ -370,11 +384,9 @@ def test_a_row_without_its_parts_is_refused(
     path = write_rows(health_data.file("test"), [HEALTH_ROWS[0], {**HEALTH_ROWS[1], **change}])
     with pytest.raises(DataError) as caught:
         healthbench.samples(health_data)
-    assert str(caught.value).startswith(f"healthbench: {path}, row 2: ")
-    assert problem in str(caught.value)
-    assert str(caught.value).endswith(
-        "; expected prompt_id, prompt (turns with role and content) and rubrics (criterion, "
-        "points, tags)"
+    assert str(caught.value) == (
+        f"healthbench: {path}, row 2: {problem}; expected prompt_id, prompt (turns with role and "
+        "content) and rubrics (criterion, points, tags)"
     )
 
 

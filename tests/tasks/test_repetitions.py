@@ -95,7 +95,7 @@ def test_strings_are_found_as_a_regular_expression_finds_them(text: str) -> None
     rest=st.integers(0, 9),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=80)
+@settings(max_examples=40)
 def test_strings_at_the_ends_of_spans_are_found_wherever_they_begin(
     length: int, place: int, copies: int, rest: int, seed: int
 ) -> None:
@@ -130,10 +130,35 @@ def test_limiting_never_makes_a_text_longer_and_keeps_one_without_repetition(tex
         ("漢字。" * 40, "漢字。" * 5),
         ("😀😀😀" * 6, "😀" * 15),
         ("\ud800bc" * 6, "\ud800bc" * 5),
+        ("ab\ncd\n" * 6 + " a", "ab\ncd\n" * 4 + "ab\ncd"),
+        (" ab\ncd\n" * 6 + "abX", " ab\ncd\n" * 4 + " ab\ncd"),
+        ("ab\ncd\n" * 6 + "ab\nc", "ab\ncd\n" * 4 + "ab\ncd"),
+        ("ab\ncd\n" * 6 + "  ", "ab\ncd\n" * 5 + "  "),
+        ("ab\ncd\n" * 6 + "ab\ncd\ne", "ab\ncd\n" * 5 + "e"),
+        ("ab\ncd\n" * 6 + "e\ncd", "ab\ncd\n" * 5 + "e\ncd"),
     ],
 )
 def test_five_copies_are_left(text: str, kept: str) -> None:
     assert limit_repetitions(text) == kept
+
+
+@pytest.mark.parametrize(("size", "copies"), [(2, 5), (29, 5), (30, 6)])
+def test_blocks_of_two_to_twenty_nine_lines_are_cut(size: int, copies: int) -> None:
+    letters = random.Random(size)
+    lines = ["".join(letters.choices("abcdefgh", k=600 // size)) for _ in range(size)]
+    block = "\n".join(lines) + "\n"
+    assert limit_repetitions("first\n" + block * 6 + "last") == f"first\n{block * copies}last"
+
+
+def test_one_block_is_cut_in_a_round_and_ten_rounds_are_gone_through() -> None:
+    random_lines = random.Random(0)
+    blocks = []
+    for number in range(11):
+        lines = ["".join(random_lines.choices("abcdefgh", k=300)) for _ in range(2)]
+        blocks.append("\n".join((f"{number} {lines[0]}", f"{number} {lines[1]}")) + "\n")
+    text = "".join(block * 6 + f"end of {number}\n" for number, block in enumerate(blocks))
+    kept = limit_repetitions(text)
+    assert [kept.count(block) for block in blocks] == [5] * 10 + [6]
 
 
 def fibonacci(length: int) -> str:
