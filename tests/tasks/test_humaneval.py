@@ -314,6 +314,14 @@ def test_a_program_too_long_to_be_an_argument_runs_when_repaired(
     assert (repaired.value, repaired.marks) == (1.0, ())
 
 
+def test_a_program_that_publication_could_not_start_is_not_run_for_it(
+    humaneval: HumanEval, sample: Sample
+) -> None:
+    block = "    return 1\n    #" + "x" * 131_072
+    found = programs(humaneval, sample, Completion(text=f"```python\n{block}\n```"))
+    assert list(found) == ["repaired-program"]
+
+
 def test_a_byte_that_is_no_utf8_is_wrong_without_a_program(
     humaneval: HumanEval, sample: Sample
 ) -> None:
