@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from ptb_core.atomic import write_json
+from ptb_core.damage import read_stored
 from ptb_core.evaluation.checking import Runners, perform_checks
 from ptb_core.evaluation.completion_log import read_completions
 from ptb_core.evaluation.exchange import Sample, SampleScore, TaskScore
@@ -105,11 +107,27 @@ def score_completions(
     facts = dict(details)
     if performed or resumed:
         facts["checks"] = {"performed": performed, "resumed": resumed}
+    facts |= _facts_of(runners, checks)
+    evaluation = _evaluation(scored, len(samples), protocol.scoring, facts)
+    return ScoredCompletions(rounds=tuple(scored), evaluation=evaluation)
+
+
+def _facts_of(runners: Runners, checks: Path) -> dict[str, JsonValue]:
+    """Return what performed the checks, also when that was before a resumption.
+
+    It is kept beside the log of checks, because a runner that has nothing left to do knows
+    nothing about itself.
+    """
+    kept = checks.with_suffix(".facts.json")
+    facts: dict[str, JsonValue] = (
+        read_stored(kept, dict, "remove it; the record then lacks what it says") or {}
+    )
     for name, runner in (("execution", runners.programs), ("grader", runners.grader)):
         if runner is not None and (known := runner.facts()):
             facts[name] = dict(known)
-    evaluation = _evaluation(scored, len(samples), protocol.scoring, facts)
-    return ScoredCompletions(rounds=tuple(scored), evaluation=evaluation)
+    if facts:
+        write_json(kept, facts)
+    return facts
 
 
 def _evaluation(

@@ -99,6 +99,10 @@ def launcher_argv(python: str) -> tuple[str, ...]:
     return (python, "-I", "-S", "-c", launcher_source())
 
 
+class UnreportedError(CheckError):
+    """A launcher failed while its program ran: by what the program did to it, or by itself."""
+
+
 def job_of(check: ProgramCheck, limits: ProgramLimits, *, sweep: bool) -> LauncherJob:
     """Return a job with secrets of its own.
 
@@ -136,6 +140,7 @@ def result_of(
     (it is its parent), or by the sandbox because of the program: that is the program's result.
 
     Raises:
+        UnreportedError: If the program began and the launcher then failed.
         CheckError: If the program did not run, or was stopped for no reason of its own.
     """
     started, report = _read(job, stdout)
@@ -151,7 +156,8 @@ def result_of(
         status.reason == "exit" and status.exit_code is not None and status.exit_code < 0
     )
     if not started or not is_ended_by_program:
-        raise CheckError(
+        failure = UnreportedError if started and status.reason == "exit" else CheckError
+        raise failure(
             f"its program has no result: the launcher ended ({status.reason}, exit status "
             f"{status.exit_code}) {'without a report' if started else 'before the program began'}"
             f": {words or 'it said nothing'}"

@@ -29,6 +29,7 @@ from ptb_core.execution.jobs import (
     ENVIRONMENT,
     LauncherJob,
     ProgramLimits,
+    UnreportedError,
     job_bytes,
     job_of,
     launcher_argv,
@@ -131,7 +132,14 @@ class SandboxProgramRunner(ProgramRunner):
         if self._probing is None:
             self._probing = asyncio.create_task(self._probe())
         await asyncio.shield(self._probing)
-        return await self._in_thread(check)
+        try:
+            return await self._in_thread(check)
+        except UnreportedError as error:
+            # A program can break its launcher, for instance by taking its files away (prlimit).
+            # A model must not be able to make its evaluation incomplete that way: where the next
+            # program runs to its end, the machine is sound, and this one has had its result.
+            await self._probe()
+            return ProgramResult(exit_code=None, reason="killed", output_tail=str(error))
 
     def facts(self) -> Mapping[str, JsonValue]:
         """Return what programs ran under, for records; empty until one did.

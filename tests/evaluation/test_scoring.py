@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,25 +112,35 @@ def test_missing_verdicts_make_the_evaluation_incomplete_with_how_much(tmp_path:
 
 
 class Telling(Grader):
+    def __init__(self, **known: JsonValue) -> None:
+        self._known = known
+
     def facts(self) -> dict[str, JsonValue]:
-        return {"model": "m"}
+        return dict(self._known)
 
     async def ask(self, check: GraderCheck, accepts: Callable[[str], bool]) -> GraderResult:
         return GraderResult(text="yes")
 
 
-def test_the_record_says_who_performed_the_checks(tmp_path: Path) -> None:
-    scored = score_completions(
-        Graded(SPEC),
-        SAMPLES,
-        STRICT,
-        write_log(tmp_path / "completions.jsonl", "abc"),
-        Runners(grader=Telling()),
-        tmp_path / "checks.jsonl",
-        details={},
-    )
-    assert scored.evaluation.complete
-    assert scored.evaluation.details == {
+def test_the_record_says_who_performed_the_checks_also_after_a_resumption(tmp_path: Path) -> None:
+    def details(grader: Grader) -> Mapping[str, JsonValue]:
+        scored = score_completions(
+            Graded(SPEC),
+            SAMPLES,
+            STRICT,
+            write_log(tmp_path / "completions.jsonl", "abc"),
+            Runners(grader=grader),
+            tmp_path / "checks.jsonl",
+            details={},
+        )
+        assert scored.evaluation.complete
+        return scored.evaluation.details
+
+    assert details(Telling(model="m")) == {
         "checks": {"performed": 3, "resumed": 0},
+        "grader": {"model": "m"},
+    }
+    assert details(Telling()) == {
+        "checks": {"performed": 0, "resumed": 3},
         "grader": {"model": "m"},
     }

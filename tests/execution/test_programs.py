@@ -15,8 +15,9 @@ import pytest
 
 from ptb_core.errors import SandboxError
 from ptb_core.evaluation.checking import CheckError, StopCheckingError
-from ptb_core.evaluation.checks import ProgramCheck
+from ptb_core.evaluation.checks import ProgramCheck, ProgramResult
 from ptb_core.execution import programs as module
+from ptb_core.execution.jobs import UnreportedError
 from ptb_core.execution.programs import SandboxProgramRunner
 from ptb_core.interfaces import Sandbox
 from ptb_core.processes import process_start_time
@@ -306,6 +307,47 @@ def started_command(sessions: Path) -> Path:
                 return path
         time.sleep(0.01)
     raise AssertionError("no command was started")
+
+
+BREAKS_ITS_LAUNCHER = """\
+import os, resource, time
+resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (0, 0))
+resource.prlimit(os.getppid(), resource.RLIMIT_FSIZE, (0, 0))
+"""
+
+
+def test_a_program_that_breaks_its_launcher_is_wrong_and_not_without_result(
+    tmp_path: Path,
+) -> None:
+    """Else a model could keep its own evaluation from ever being complete."""
+    found = in_sandboxes(tmp_path, {"breaks": BREAKS_ITS_LAUNCHER, "honest": HONEST})
+    broken = result(found["breaks"])
+    assert (broken.exit_code, broken.reason, broken.token_seen) == (None, "killed", False)
+    assert "the launcher ended (exit, exit status 1) without a report" in broken.output_tail
+    assert result(found["honest"]).token_seen
+
+
+def test_a_launcher_that_fails_where_no_program_runs_is_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_bubblewrap()
+    runner = SandboxProgramRunner(place_of(tmp_path), max_in_flight=1)
+    calls = []
+
+    async def failing(check: ProgramCheck) -> ProgramResult:
+        calls.append(check.name)
+        if len(calls) == 1:
+            return await real(check)
+        raise UnreportedError("its program has no result: the disk is full")
+
+    real = runner._in_thread
+    monkeypatch.setattr(runner, "_in_thread", failing)
+    (error,) = outcomes(runner, {"one": HONEST}).values()
+    assert isinstance(error, StopCheckingError)
+    assert str(error) == (
+        "sandbox 'local' runs no programs: its program has no result: the disk is full"
+    )
+    assert calls == ["probe", "one", "probe"]
 
 
 def test_as_many_run_at_a_time_as_there_are_processors(
