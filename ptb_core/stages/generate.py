@@ -39,7 +39,7 @@ from ptb_core.evaluation.serving import (
 from ptb_core.gpus import gpus_of_condition
 from ptb_core.interfaces import Endpoint, Engine, Session
 from ptb_core.retention.notes import refuse_removed_checkpoint
-from ptb_core.sandboxing import SandboxRequest
+from ptb_core.sandboxing import SandboxFacts, SandboxRequest
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
 from ptb_core.stages.control import checkpoints_fault
 from ptb_core.stages.live import read_live
@@ -63,31 +63,33 @@ def generate(context: StageContext) -> Generated:
     Raises:
         EngineError: If the server could not be started or died for a reason that is not the
             checkpoint's, as far as is known; the attempt may be repeated.
+        CellStoppedError: If the supervisor was asked to stop.
     """
     checkpoint = checkpoint_of(context)
     if checkpoint is None:
         return Generated(state="skipped", reason="there is no submission to serve")
     _end_earlier_session(context)
     wait_for_room(context, "generate", generate_need())
+    session = _open(context, checkpoint)
+    facts = session.facts()
     try:
-        return _answer(context, checkpoint)
-    except EngineError as error:
+        return _answer(context, checkpoint, session, facts)
+    except (CheckpointError, EngineError) as error:
         fault = checkpoints_fault(context, error, lambda: _ask_base_model(context))
         if fault is None:
             raise
-        return Generated(state="unloadable", reason=fault)
+        return Generated(state="unloadable", reason=fault, facts=facts)
 
 
-def _answer(context: StageContext, checkpoint: Path) -> Generated:
-    session = _open(context, checkpoint)
-    facts = session.facts()
+def _answer(
+    context: StageContext, checkpoint: Path, session: Session, facts: SandboxFacts
+) -> Generated:
+    """Serve and ask; the session is closed when this returns or raises."""
     log, progress = _log(context), progress_of(context, "generate")
     try:
         endpoint = _serve(context, session, checkpoint)
         results = _ask(context, endpoint, checkpoint, _samples(context), log, progress)
         end = end_of(_engine(context), session, endpoint, results)
-    except CheckpointError as error:
-        return Generated(state="unloadable", reason=str(error), facts=facts)
     finally:
         session.close()
     context.raise_if_stopping()
@@ -110,6 +112,7 @@ def _answer(context: StageContext, checkpoint: Path) -> Generated:
 
 def _ask_base_model(context: StageContext) -> int:
     """Serve the base model and ask it what has no answer yet; return how much was answered."""
+    context.raise_if_stopping()
     base_model = context.result("prepare", Prepared).base_model
     waiting = _unanswered(context)[:CONTROL_SAMPLES]
     log = context.attempt_dir / f"control-{context.fence}.jsonl"
