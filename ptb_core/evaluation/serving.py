@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ptb_core.evaluation.generate import GenerateResult
 
 LIMIT_HOURS = 8.0
-"""Longest generation. Source: the published evaluation allows 8 hours per try."""
+"""Longest generation of one round. Source: the published evaluation allows 8 hours per try."""
 
 END_SEEN_S = 1.0
 """Longest time until the end of a server whose connection broke is seen."""
@@ -58,6 +58,15 @@ class LiveServer:
 
     session: SessionHandle
     folder: str
+
+
+def deadline_unix_s(protocol: ProtocolSpec) -> float:
+    """Return when a serving session that is opened now must end, whose rounds follow each other.
+
+    Args:
+        protocol: In how many rounds everything is asked.
+    """
+    return time.time() + LIMIT_HOURS * 3600 * len(rounds_of(protocol))
 
 
 def serve_mounts(

@@ -6,7 +6,6 @@ continues where it stood. A generation that is done again has a log of its own.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,11 +25,11 @@ from ptb_core.evaluation.exchange import Sample
 from ptb_core.evaluation.protocol import seeded_generation_config
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.evaluation.serving import (
-    LIMIT_HOURS,
     LiveServer,
     Subject,
     answer_details,
     ask_everything,
+    deadline_unix_s,
     end_of,
     require_all,
     serve_mounts,
@@ -176,7 +175,7 @@ def _open(context: StageContext, checkpoint: Path, purpose: str = "serve") -> Se
             hidden=hidden_paths(context.run_folder.path, prepared),
             network="none",
             devices=gpus_of_condition(plan.condition.gpus),
-            deadline_unix_s=time.time() + LIMIT_HOURS * 3600,
+            deadline_unix_s=deadline_unix_s(plan.protocol),
             image=plan.sandbox.image,
             settings=plan.sandbox.settings,
         )

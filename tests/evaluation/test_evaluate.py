@@ -223,6 +223,16 @@ def test_several_seeds_are_averaged_and_each_is_shown(
     assert [json.loads(line)["seed"] for line in lines] == [5] * 4 + [9] * 4
 
 
+def test_the_server_may_run_for_8_hours_per_seed(
+    ptb: Ptb, answering: Any, sandbox: NoSandbox
+) -> None:
+    before = time.time()
+    with answering(right_for(4)):
+        ptb(*FOUR, "--seeds", "5,9", "--temperature", "0.6")
+    hours_s = 2 * 8 * 3600
+    assert before + hours_s <= sandbox.opened[0].deadline_unix_s <= time.time() + hours_s
+
+
 class Graded(Task):
     """A task that needs a grader."""
 
