@@ -23,6 +23,7 @@ from ptb_core.errors import (
 from ptb_core.evaluation.engine_mounts import engine_mounts
 from ptb_core.evaluation.exchange import Sample
 from ptb_core.evaluation.protocol import seeded_generation_config
+from ptb_core.evaluation.rounds import alone, rounds_of
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.evaluation.serving import (
     LiveServer,
@@ -39,6 +40,7 @@ from ptb_core.gpus import gpus_of_condition
 from ptb_core.interfaces import Endpoint, Engine, Session
 from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.sandboxing import SandboxFacts, SandboxRequest
+from ptb_core.specs import ProtocolSpec
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
 from ptb_core.stages.control import checkpoints_fault
 from ptb_core.stages.live import read_live
@@ -87,7 +89,8 @@ def _answer(
     log, progress = _log(context), progress_of(context, "generate")
     try:
         endpoint = _serve(context, session, checkpoint)
-        results = _ask(context, endpoint, checkpoint, _samples(context), log, progress)
+        protocol = context.run.plan.protocol
+        results = _ask(context, endpoint, checkpoint, protocol, _samples(context), log, progress)
         end = end_of(_engine(context), session, endpoint, results)
     finally:
         session.close()
@@ -110,16 +113,26 @@ def _answer(
 
 
 def _ask_base_model(context: StageContext) -> int:
-    """Serve the base model and ask it what has no answer yet; return how much was answered."""
+    """Serve the base model and ask it what has no answer yet; return how much it answered.
+
+    It is asked in one round only. The number is that of its answers, of which a sample can need
+    several.
+    """
     context.raise_if_stopping()
     base_model = context.result("prepare", Prepared).base_model
-    waiting = _unanswered(context)[:CONTROL_SAMPLES]
+    protocol, waiting = _unanswered(context)
     log = context.attempt_dir / f"control-{context.fence}.jsonl"
     session = _open(context, base_model, "control")
     try:
         endpoint = _serve(context, session, base_model)
         results = _ask(
-            context, endpoint, base_model, waiting, log, lambda *_: context.raise_if_stopping()
+            context,
+            endpoint,
+            base_model,
+            protocol,
+            waiting[:CONTROL_SAMPLES],
+            log,
+            lambda *_: context.raise_if_stopping(),
         )
         end = end_of(_engine(context), session, endpoint, results)
     except CheckpointError as error:
@@ -127,15 +140,26 @@ def _ask_base_model(context: StageContext) -> int:
     finally:
         session.close()
     require_all(results, end)
-    return len(waiting)
+    return sum(result.summary.requests for result in results)
 
 
-def _unanswered(context: StageContext) -> Sequence[Sample]:
+def _unanswered(context: StageContext) -> tuple[ProtocolSpec, Sequence[Sample]]:
+    """Return the samples that lack answers in the first round that does, and that round's protocol.
+
+    Rounds follow each other, so it is the one that failed. All samples of the first round where
+    nothing is lacking.
+    """
     from ptb_core.evaluation.generate import read_completions
 
-    samples = _samples(context)
-    answered = read_completions(_log(context)) if _log(context).exists() else {}
-    return [sample for sample in samples if sample.id not in answered] or samples
+    protocol, samples = context.run.plan.protocol, _samples(context)
+    rounds = rounds_of(protocol)
+    if _log(context).exists():
+        for one in rounds:
+            answered = read_completions(_log(context), one.number)
+            waiting = [sample for sample in samples if sample.id not in answered]
+            if waiting:
+                return alone(one, protocol), waiting
+    return alone(rounds[0], protocol), samples
 
 
 def checkpoint_of(context: StageContext) -> Path | None:
@@ -222,6 +246,7 @@ def _ask(
     context: StageContext,
     endpoint: Endpoint,
     checkpoint: Path,
+    protocol: ProtocolSpec,
     samples: Sequence[Sample],
     log: Path,
     progress: Callable[[int, int], None],
@@ -230,7 +255,7 @@ def _ask(
         context.catalogue.task(context.cell.task),
         samples,
         _subject(context, checkpoint),
-        context.run.plan.protocol,
+        protocol,
         endpoint,
         log,
         progress,

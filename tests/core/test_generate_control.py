@@ -162,6 +162,28 @@ def test_a_checkpoint_refused_by_a_machine_that_serves_nothing_may_be_tried_agai
     assert generate(attempt(run, MINE, 2, base, own)).state == "done"
 
 
+def test_the_base_model_is_asked_what_the_failed_round_lacks_and_no_other_round(
+    tmp_path: Path,
+) -> None:
+    """Three answers per try: the first round's five are there when the second try fails."""
+    settings = {"python": str(make_environment(tmp_path / "environment")), "max_num_seqs": 1}
+    protocol = {
+        "base": "strict", "limit": 5, "seeds": [5, 9], "sampling": {"temperature": 1},
+    }  # fmt: skip
+    engine = {"name": "vllm", "settings": settings}
+    run = small_run(tmp_path, engine=engine, protocol=protocol)
+    base, own = make_checkpoint(tmp_path / "base"), make_checkpoint(tmp_path / "own", "die")
+    with pytest.raises(EngineError):
+        generate(attempt(run, MINE, 1, base, own))
+    here = attempt(run, MINE, 2, base, own)
+    result = generate(here)
+    assert result.reason.endswith("answered 4 of those questions")
+    log = here.folder.stage("generate") / "completions.jsonl"
+    first, second = set(read_completions(log, 1)), set(read_completions(log, 2))
+    assert set(read_completions(here.attempt_dir / "control-1.jsonl")) == first - second
+    assert (len(first), len(second)) == (5, 1)
+
+
 def test_how_a_dead_server_ended_is_told(run: RunFolder, tmp_path: Path) -> None:
     base, own = make_checkpoint(tmp_path / "base"), make_checkpoint(tmp_path / "own", "die")
     with pytest.raises(EngineError, match=ENDED):
