@@ -5,16 +5,18 @@ that says that its checkpoint cannot be loaded may have met a fault of the machi
 is a control: when the engine blames the checkpoint, or the same stage has failed before, the base
 model is served in the same way and asked some of the questions that stayed without an answer. If
 that works, the checkpoint is at fault and its evaluation has failed for good; if it fails as well,
-the machine is, and the stage may be repeated.
+the machine is, and the stage may be repeated. So it is when the sealed files have become unreadable
+or are other than they were: the base model lies elsewhere and would be served all the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from ptb_core.canonical import file_sha256
 from ptb_core.errors import CheckpointError, EngineError
 from ptb_core.journal import read_events
-from ptb_core.stages.context import StageContext
+from ptb_core.stages.context import Sealed, StageContext
 
 STAGE = "generate"
 
@@ -39,13 +41,15 @@ def checkpoints_fault(
             many it answered.
 
     Raises:
-        EngineError: If the base model is not served either; with both reasons.
+        EngineError: If the base model is not served either, or a file of the checkpoint is no
+            longer what was sealed; with both reasons.
     """
     blamed = isinstance(failure, CheckpointError)
     if context.cell.kind == "base":
         return str(failure) if blamed else None
     if not blamed and not _failed_just_before(context):
         return None
+    _require_as_sealed(context, failure)
     how = "the checkpoint was refused" if blamed else "failed again"
     context.note(STAGE, f"{how} ({failure}); now the base model is asked, as a control")
     try:
@@ -61,6 +65,23 @@ def checkpoints_fault(
         f"the evaluation failed twice: {failure}; the base model, served in the same way, "
         f"answered {answered} of those questions"
     )
+
+
+def _require_as_sealed(context: StageContext, failure: CheckpointError | EngineError) -> None:
+    sealed = context.result("seal", Sealed)
+    if sealed.path is None:
+        return
+    for file in sealed.files:
+        path = sealed.path / file.path
+        try:
+            found = file_sha256(path)
+        except OSError as error:
+            found, words = "", f"cannot be read ({error.strerror})"
+        else:
+            words = f"has changed since the seal: sha256 {file.sha256[:12]} then, {found[:12]} now"
+        if found != file.sha256:
+            context.note(STAGE, f"{path} {words}", MACHINE_AT_FAULT)
+            raise EngineError(f"{failure}; {path} {words}, so the machine is at fault")
 
 
 def _failed_just_before(context: StageContext) -> bool:

@@ -8,9 +8,11 @@ from typing import Any, cast
 
 import pytest
 
+from ptb_core.canonical import file_sha256
 from ptb_core.errors import CheckpointError, EngineError
 from ptb_core.journal import append_event
 from ptb_core.run_folder import CellFolder
+from ptb_core.sandboxing import SealedFile
 from ptb_core.stages.context import StageContext
 from ptb_core.stages.control import checkpoints_fault
 
@@ -28,8 +30,18 @@ def context(tmp_path: Path, kind: str = "agent", attempt: int = 2) -> StageConte
         )
         notes.append(f"{stage}: {text}")
 
+    checkpoint = tmp_path / "submission"
+    checkpoint.mkdir()
+    (checkpoint / "model.safetensors").write_bytes(b"weights")
+    digest = file_sha256(checkpoint / "model.safetensors")
+    files = (SealedFile(path="model.safetensors", size=7, sha256=digest),)
     made: Any = SimpleNamespace(
-        cell=SimpleNamespace(kind=kind), folder=folder, attempt=attempt, notes=notes, note=note
+        cell=SimpleNamespace(kind=kind),
+        folder=folder,
+        attempt=attempt,
+        notes=notes,
+        note=note,
+        result=lambda stage, _: {"seal": SimpleNamespace(path=checkpoint, files=files)}[stage],
     )
     return cast(StageContext, made)
 
@@ -116,6 +128,31 @@ def test_a_machine_that_serves_nothing_is_not_laid_at_a_refused_checkpoints_door
 def test_a_base_model_that_the_engine_refuses_needs_no_control(tmp_path: Path) -> None:
     here = context(tmp_path, kind="base", attempt=1)
     assert checkpoints_fault(here, REFUSAL, never) == str(REFUSAL)
+
+
+@pytest.mark.parametrize("failure", [FAILURE, REFUSAL])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read (No such file or directory)"),
+        (b"rotten!", "has changed since the seal: sha256 9a129038d9a0 then, 5e019a9c26fa now"),
+    ],
+)
+def test_files_that_are_not_as_they_were_sealed_are_the_machines_fault(
+    tmp_path: Path, content: bytes | None, words: str, failure: EngineError
+) -> None:
+    here: Any = context(tmp_path)
+    failed(here, "generate", 1)
+    path = tmp_path / "submission" / "model.safetensors"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(EngineError) as caught:
+        checkpoints_fault(here, failure, never)
+    assert str(caught.value) == f"{failure}; {path} {words}, so the machine is at fault"
+    failed(here, "generate", 2)
+    here.attempt = 3
+    assert checkpoints_fault(here, FAILURE, never) is None
 
 
 def test_a_failure_that_a_control_put_down_to_the_machine_does_not_count(tmp_path: Path) -> None:
