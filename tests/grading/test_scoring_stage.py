@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from ptb_core.evaluation.json_log import JsonLog
 from ptb_core.evaluation.statistics import mean_and_stderr
 from ptb_core.records import Evaluation
 from ptb_core.redo_request import RedoKind, RedoRequest
-from ptb_core.stages.context import StageContext
+from ptb_core.stages.context import Prepared, StageContext
 from ptb_core.stages.context import write_marker as write_marker_of
 from ptb_core.stages.score import score
 from ptb_core.testing.grader import ScriptedGrader, failing, in_turn, saying
@@ -84,6 +85,11 @@ def test_a_graded_cell_is_scored_by_what_the_grader_says_and_the_record_says_by_
         (here.folder.stage("score") / "checks.jsonl").unlink()
         again = scored(here)
     assert first.complete
+    wordings = here.result("prepare", Prepared).prompts
+    assert first.details["prompts"] == {
+        name: hashlib.sha256(text.encode()).hexdigest() for name, text in wordings.items()
+    }
+    assert wordings
     assert {scoring: total.value for scoring, total in first.scores.items()} == {
         "published": pytest.approx(1 / 3),
         "repaired": pytest.approx(1 / 3),
