@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ptb_core.canonical import file_sha256
 from ptb_core.errors import EngineError
 from ptb_core.evaluation.exchange import Sample
 from ptb_core.evaluation.protocol import (
@@ -178,10 +179,12 @@ def answer_details(
     """
     from ptb_core.evaluation.generate import sum_up
 
+    template = Path(model.chat_template)
     return {
         "protocol": msgspec.to_builtins(protocol),
         "engine": msgspec.to_builtins(engine),
         "server": dict(server or {}),
+        "chat_template_sha256": file_sha256(template) if template.is_file() else None,
         "template_date": template_date(protocol) or time.strftime("%Y-%m-%d"),
         "max_tokens": longest_answer_tokens(protocol, task.max_tokens, model),
         "generation": msgspec.to_builtins(sum_up([result.summary for result in results])),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import re
 import signal
@@ -30,6 +31,7 @@ from ptb_core.data import data_dir
 from ptb_core.errors import EngineError
 from ptb_core.evaluation.checks import GraderCheck
 from ptb_core.evaluation.exchange import ChatRequest, Sample, SampleScore
+from ptb_core.evaluation.protocol import SEEDED_DATE
 from ptb_core.evaluation.serving import LiveServer
 from ptb_core.evaluation.statistics import mean_and_stderr
 from ptb_core.interfaces import Task
@@ -98,6 +100,11 @@ def test_the_summary_holds_everything_that_the_score_rests_on(
     assert details["max_tokens"] == 32
     assert (details["generation"]["truncated"], details["generation"]["errors"]) == (0, 0)
     assert set(details["data"]) == {"test", "train"}
+    assert details["protocol"] == summary["protocol"]
+    assert details["engine"] == summary["engine"]
+    assert details["template_date"] == SEEDED_DATE
+    template = Path(load_catalogue().model("tiny-qwen3").chat_template)
+    assert details["chat_template_sha256"] == hashlib.sha256(template.read_bytes()).hexdigest()
     assert summary["checkpoint"]["revision"].startswith("sha256:")
     assert set(summary["lock"]["components"]) == {
         "task/errands", "model/tiny-qwen3", "engine/transformers", "sandbox/local",
