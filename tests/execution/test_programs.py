@@ -31,6 +31,7 @@ from tests.execution.conftest import (
     result,
 )
 from tests.execution.hostile_programs import BOMBS, ENDS, HONEST, SEES, Program
+from tests.execution.spinning_programs import SECOND, SPINNERS, TIMEOUT_S
 
 SECRET = "sk-of-the-supervisor"
 
@@ -130,6 +131,15 @@ def test_endless_programs_and_killed_parents_are_wrong_and_no_failures(tmp_path:
     found = in_sandboxes(tmp_path, {n: p.text for n, p in quick.items()}, timeout_s=0.5)
     for name, program in quick.items():
         expect_end(found, name, program)
+
+
+def test_the_processor_time_of_all_processes_is_bounded_together(tmp_path: Path) -> None:
+    needs_bubblewrap()
+    runner = SandboxProgramRunner(place_of(tmp_path, limits=SECOND))
+    name = "many at once"
+    found = outcomes(runner, {name: SPINNERS[name]}, TIMEOUT_S)
+    expect_end(found, name, Program(SPINNERS[name], -9, "timeout"))
+    assert result(found[name]).output_tail == ""
 
 
 @pytest.mark.slow
