@@ -218,7 +218,8 @@ class Launch:
             self._own_ticks[pid, process.start] = process.own_ticks
         waited = sum(process.own_ticks + process.waited_ticks for process in found.values())
         ticks = max(waited, sum(self._own_ticks.values()))
-        return ticks > self._job["cpu_s"] * os.sysconf("SC_CLK_TCK")
+        cpu_s: int = self._job["cpu_s"]
+        return ticks > cpu_s * os.sysconf("SC_CLK_TCK")
 
     def _take_output(self, chunks: int) -> None:
         """Read what was written, keeping its end; a program cannot fill anything by talking."""
