@@ -239,6 +239,38 @@ def test_a_sandbox_in_which_programs_do_not_reach_their_end_runs_none(
     )
 
 
+def test_what_the_sandboxes_python_prints_by_itself_hides_no_facts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_bubblewrap()
+    noise = (
+        "import atexit, sys\n"
+        "print('{\"python\": 3}'); sys.stderr.write('sitecustomize: hello'); sys.stderr.flush()\n"
+        "atexit.register(print, 'null\\n[]\\nbye')\n"
+    )
+    quiet, noisy = (SandboxProgramRunner(place_of(tmp_path)) for _ in range(2))
+    outcomes(quiet, {"honest": HONEST})
+    monkeypatch.setattr(module, "PROBE", noise + module.PROBE)
+    assert result(outcomes(noisy, {"honest": HONEST})["honest"]).token_seen
+    assert {name: noisy.facts()[name] for name in ("python", "executable", "packages")} == {
+        name: quiet.facts()[name] for name in ("python", "executable", "packages")
+    }
+
+
+def test_a_sandbox_whose_python_is_not_named_runs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_bubblewrap()
+    monkeypatch.setattr(module, "PROBE", 'print(\'{"python": "3.11"\')')
+    (error,) = outcomes(SandboxProgramRunner(place_of(tmp_path)), {"one": HONEST}).values()
+    assert isinstance(error, StopCheckingError)
+    assert str(error) == (
+        "sandbox 'local' runs no programs: a program that names its Python ended well, but no "
+        "line that it wrote does so; what its Python prints by itself must not hide it: "
+        '{"python": "3.11"\n'
+    )
+
+
 def test_a_scoring_that_is_stopped_ends_its_programs_and_leaves_nothing(tmp_path: Path) -> None:
     needs_bubblewrap()
     runner = SandboxProgramRunner(place_of(tmp_path))
