@@ -237,7 +237,7 @@ def test_a_question_that_was_removed_is_missed_before_the_checkpoint_is_served(
     path = brokered / "evaluation" / "questions.jsonl"
     lines = path.read_text("utf-8").splitlines(keepends=True)
     path.write_text("".join(lines[1:]), "utf-8")
-    with pytest.raises(UsageError, match=r"questions.jsonl lacks 1 of 4 samples, the first '"):
+    with pytest.raises(UsageError, match=r"questions.jsonl lacks 1 of 160 samples, the first '"):
         evaluate(brokered, replace(OPTIONS, model_path=base), lambda _: None)
     assert engine.session is None
 
