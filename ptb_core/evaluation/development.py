@@ -293,7 +293,6 @@ def _answer(
     """Serve the checkpoint, ask it everything, and return the log of its completions."""
     subject = _subject(workspace, settings, options)
     engine_files = private / "engine"
-    engine_files.mkdir()
     lay_engine_files(engine_files, subject)
     paths = {mount.name: mount.source for mount in serve_mounts(subject, engine_files)}
     session = PlainSession(private / "session", paths)

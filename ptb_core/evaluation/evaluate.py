@@ -191,7 +191,6 @@ def _serving(job: EvaluationJob, folder: EvaluationFolder) -> Iterator[Session]:
     root = folder.path / f"server-{secrets.token_hex(4)}"
     root.mkdir()
     engine_files = root / "engine"
-    engine_files.mkdir()
     lay_engine_files(engine_files, job.subject)
     session = job.sandbox.open(
         SandboxRequest(

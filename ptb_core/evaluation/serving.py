@@ -65,7 +65,8 @@ class LiveServer:
 
 
 def lay_engine_files(folder: Path, subject: Subject) -> None:
-    """Write into an existing folder what :func:`serve_mounts` shows as ``engine_files``."""
+    """Make the folder that :func:`serve_mounts` shows as ``engine_files``."""
+    folder.mkdir()
     config = seeded_generation_config(subject.checkpoint, subject.base_model)
     write_json(folder / "generation_config.json", config)
 
