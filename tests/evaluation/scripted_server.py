@@ -7,7 +7,7 @@ import contextlib
 import json
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,17 @@ def http_reply(status: int, content: Any) -> bytes:
 def chat_reply(text: str, finish_reason: str = "stop") -> dict[str, Any]:
     choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
     return {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+
+
+def batches_of(bodies: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the last messages of each fixed batch by its name, all of them and by index."""
+    found: dict[str, dict[int, str]] = {}
+    sizes: dict[str, int] = {}
+    for body in bodies:
+        slot = body["ptb_batch"]
+        found.setdefault(slot["id"], {})[slot["index"]] = body["messages"][-1]["content"]
+        sizes[slot["id"]] = slot["size"]
+    return {name: [found[name][index] for index in range(sizes[name])] for name in sorted(found)}
 
 
 class ScriptedServer:

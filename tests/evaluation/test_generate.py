@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_server import HoldingServer, ScriptedServer, chat_reply
+from scripted_server import HoldingServer, ScriptedServer, batches_of, chat_reply
 
 from ptb_core.api import ChatRequest, CompletionRequest, LogLikelihoodRequest
 from ptb_core.errors import RecordError
@@ -117,24 +117,13 @@ def test_fixed_batches_are_cut_by_sample_order(tmp_path: Path) -> None:
     ]
 
 
-def batches_of(server: ScriptedServer) -> dict[str, list[str]]:
-    """Return the questions of each batch that a server saw whole, by index."""
-    found: dict[str, dict[int, str]] = {}
-    sizes: dict[str, int] = {}
-    for body in server.bodies:
-        slot = body["ptb_batch"]
-        found.setdefault(slot["id"], {})[slot["index"]] = body["messages"][0]["content"]
-        sizes[slot["id"]] = slot["size"]
-    return {name: [found[name][index] for index in range(sizes[name])] for name in sorted(found)}
-
-
 @pytest.mark.parametrize(("limit", "n_batches"), [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3)])
 def test_a_batch_is_the_same_under_every_limit(tmp_path: Path, limit: int, n_batches: int) -> None:
     every = samples(10)
     told: list[tuple[int, int]] = []
     with ScriptedServer(echo, batch_size=4) as server:
         generate(every, server.endpoint, PUBLISHED, tmp_path / "all.jsonl")
-        whole = batches_of(server)
+        whole = batches_of(server.bodies)
     with ScriptedServer(echo, batch_size=4) as server:
         result = generate(
             every[:limit],
@@ -144,7 +133,7 @@ def test_a_batch_is_the_same_under_every_limit(tmp_path: Path, limit: int, n_bat
             lambda done, total: told.append((done, total)),
             every[limit:],
         )
-        limited = batches_of(server)
+        limited = batches_of(server.bodies)
     assert limited == dict(list(whole.items())[:n_batches])
     asked = [f"s{number}" for number in range(limit)]
     assert list(result.completions) == asked
@@ -160,7 +149,7 @@ def test_a_batch_is_filled_by_requests_and_not_by_samples(tmp_path: Path) -> Non
         result = generate(
             pairs[:1], server.endpoint, PUBLISHED, tmp_path / "log.jsonl", None, pairs[1:]
         )
-    assert batches_of(server) == {"round-1-batch-0": ["0a", "0b", "1a", "1b", "2a"]}
+    assert batches_of(server.bodies) == {"round-1-batch-0": ["0a", "0b", "1a", "1b", "2a"]}
     assert list(result.completions) == ["p0"]
     assert read_completions(tmp_path / "log.jsonl") == result.completions
 
@@ -173,7 +162,7 @@ def test_a_resumed_last_batch_is_filled_again_and_a_whole_one_is_left_alone(tmp_
     log.write_bytes(first)
     with ScriptedServer(echo, batch_size=4) as server:
         result = generate(every[:2], server.endpoint, PUBLISHED, log, None, every[2:])
-        assert batches_of(server) == {"round-1-batch-0": ["q0", "q1", "q2", "q3"]}
+        assert batches_of(server.bodies) == {"round-1-batch-0": ["q0", "q1", "q2", "q3"]}
         assert result.summary.resumed == 1
         n_bodies = len(server.bodies)
         generate(every[:2], server.endpoint, PUBLISHED, log, None, every[2:])
