@@ -253,6 +253,7 @@ def _ask(
 ) -> Sequence[GenerateResult]:
     return ask_everything(
         context.catalogue.task(context.cell.task),
+        data_dir_of(context.result("prepare", Prepared)),
         samples,
         _subject(context, checkpoint),
         protocol,

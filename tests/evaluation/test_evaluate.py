@@ -8,13 +8,13 @@ import json
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_server import chat_reply
+from scripted_server import ScriptedServer, batches_of, chat_reply
 from standing_alone import (
     NoSandbox,
     ScriptedEngine,
@@ -128,6 +128,47 @@ def test_the_samples_file_holds_question_answers_and_scores(
     assert last["completions"][0]["finish_reason"] == "stop"
     assert last["completions"][0]["completion_tokens"] == 2
     assert last["scores"]["published"]["answer"] == "nothing"
+
+
+@pytest.mark.parametrize("protocol", ["strict", "paper-v1"])
+def test_a_limit_changes_nothing_of_the_batches_that_it_asks(
+    ptb: Ptb, scripted_engine: ScriptedEngine, tmp_path: Path, protocol: str
+) -> None:
+    batches = []
+    for limit in ("5", "160"):
+        with ScriptedServer(lambda _, body: right_for(3)(body), batch_size=4) as server:
+            scripted_engine.server = server
+            code, _, err = ptb(*FOUR[:-1], limit, "--protocol", protocol, "--output", limit)
+            assert code == 0, err
+            batches.append(batches_of(server.bodies))
+    few, every = batches
+    assert (len(few), len(every)) == (2, 40)
+    assert few == {name: every[name] for name in few}
+    lines = (tmp_path / "5" / "completions.jsonl").read_text().splitlines()
+    assert {json.loads(line)["id"] for line in lines} == {row["id"] for row in rows()[:5]}
+    evaluation = json.loads((tmp_path / "5" / "summary.json").read_text())["evaluation"]
+    assert (evaluation["n_expected"], evaluation["details"]["generation"]["requests"]) == (5, 5)
+
+
+@pytest.mark.parametrize(("also_without_a_limit", "size"), [(True, 4), (False, 1)])
+def test_a_last_batch_is_filled_where_the_task_has_one_order_for_all_limits(
+    ptb: Ptb,
+    scripted_engine: ScriptedEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    also_without_a_limit: bool,
+    size: int,
+) -> None:
+    def order(self: Task, samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
+        if limit is None:
+            return samples[::-1] if also_without_a_limit else samples
+        return samples[::-1][:limit]
+
+    monkeypatch.setattr(type(load_catalogue().task("errands")), "order", order)
+    with ScriptedServer(lambda _, body: right_for(3)(body), batch_size=4) as server:
+        scripted_engine.server = server
+        code, _, err = ptb(*FOUR[:-1], "5")
+    assert code == 0, err
+    assert [len(batch) for batch in batches_of(server.bodies).values()] == [4, size]
 
 
 def test_the_same_command_again_asks_nothing_and_serves_nothing(
