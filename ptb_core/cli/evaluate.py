@@ -94,7 +94,10 @@ def result_lines(summary: Summary, folder: Path) -> list[str]:
     evaluation = summary.evaluation
     counted = evaluation.scores[evaluation.counted]
     numbers = evaluation.details.get("generation", {})
-    facts = [f"truncated {numbers.get('truncated', 0)}", f"errors {numbers.get('errors', 0)}"]
+    facts = [
+        f"truncated {numbers.get('truncated', 0)} of {numbers.get('requests', 0)} answers",
+        f"errors {numbers.get('errors', 0)}",
+    ]
     facts += [f"{mark} {n}" for mark, n in counted.marks.items() if mark != "truncated"]
     lines = [
         f"{summary.task}, {_subject(summary)}: {percent_words(counted.value, counted.stderr)}"

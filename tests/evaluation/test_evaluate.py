@@ -63,7 +63,7 @@ def test_the_score_is_told_both_ways_with_its_terms(
             "  published scoring: 100.00 ± 0.00 %",
             "  protocol strict: seeded requests, repaired scoring, limit: first 4 samples",
             "  engine transformers; at most 64 tokens per answer; isolation none",
-            "  truncated 1, errors 0, several-answer-lines 1",
+            "  truncated 1 of 4 answers, errors 0, several-answer-lines 1",
             f"samples: ptb samples {folder} --wrong",
             f"summary: {folder / 'summary.json'}",
         ],
