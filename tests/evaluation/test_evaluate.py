@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
+import os
 import re
 import signal
 import time
@@ -29,6 +31,7 @@ from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.cli.progress_line import ProgressLine
 from ptb_core.data import data_dir
 from ptb_core.errors import EngineError
+from ptb_core.evaluation import evaluation_folder
 from ptb_core.evaluation.checks import GraderCheck
 from ptb_core.evaluation.exchange import ChatRequest, Sample, SampleScore
 from ptb_core.evaluation.protocol import SEEDED_DATE
@@ -351,6 +354,32 @@ def test_a_folder_that_holds_something_else_is_left_alone(ptb: Ptb, tmp_path: Pa
     assert code == 2
     assert "is neither empty nor the folder of an evaluation (it has no evaluation.json); " in err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_that_cannot_be_made_is_wrong_usage(
+    ptb: Ptb, sandbox: NoSandbox, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    code, out, err = ptb(*FOUR, "--output", "file/mine")
+    assert (code, out) == (2, "")
+    assert (
+        f"{tmp_path / 'file' / 'mine'} cannot be written (Not a directory); name another folder "
+        "with --output\n"
+    ) in err
+    assert sandbox.opened == []
+
+
+def test_a_folder_that_cannot_be_written_is_wrong_usage(
+    ptb: Ptb, sandbox: NoSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, value: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(evaluation_folder, "write_json", full)
+    code, out, err = ptb(*FOUR, "--output", "mine")
+    assert (code, out) == (2, "")
+    assert f"{tmp_path / 'mine'} cannot be written (Read-only file system); name another" in err
+    assert sandbox.opened == []
 
 
 def test_two_commands_do_not_work_in_one_folder(ptb: Ptb, tmp_path: Path) -> None:
