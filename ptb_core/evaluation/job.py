@@ -174,6 +174,7 @@ def make_job(
     engine, sandbox = catalogue.engine(options.engine), catalogue.sandbox(options.sandbox)
     if "serve" not in sandbox.spec.roles:
         raise UsageError(f"the sandbox {options.sandbox} cannot serve a checkpoint; name another")
+    devices = _devices(options.devices)
     model = weights.subject.model
     data = ensure_data(evaluated.spec, options.mirror)
     terms = None
@@ -207,7 +208,7 @@ def make_job(
             ("engine", options.engine),
             ("sandbox", options.sandbox),
         ),
-        devices=_devices(options.devices) if sandbox.spec.gpus else (),
+        devices=devices if sandbox.spec.gpus else (),
         notes=weights.notes,
     )
     _refuse_obstacles(job)
@@ -246,7 +247,14 @@ def default_folder(job: EvaluationJob) -> Path:
 
 
 def _devices(given: tuple[str, ...] | None) -> tuple[str, ...]:
-    return visible_gpus() if given is None else given
+    visible = visible_gpus()
+    if given is None:
+        return visible
+    missing = [name for name in given if name not in visible]
+    if not missing:
+        return given
+    which = f" {' or '.join(missing)}, only {', '.join(visible)}" if visible else "; say none"
+    raise UsageError(f"--gpus {','.join(given)}: this process may use no GPU{which}")
 
 
 def _weights(model: ModelSpec, files: ModelFiles, base: ModelFiles) -> Weights:

@@ -461,7 +461,7 @@ def test_the_server_sees_the_checkpoint_and_neither_answers_nor_network(
 
 @pytest.mark.parametrize(
     ("arguments", "given", "handed"),
-    [((), "2,3", ("2", "3")), (("--gpus", "1"), "2,3", ("1",)), (("--gpus", "none"), "0", ())],
+    [((), "2,3", ("2", "3")), (("--gpus", "3"), "2,3", ("3",)), (("--gpus", "none"), "0", ())],
 )
 def test_the_server_gets_the_gpus_that_it_may_use(
     ptb: Ptb,
@@ -476,6 +476,28 @@ def test_the_server_gets_the_gpus_that_it_may_use(
     with answering(right_for(3)):
         ptb(*FOUR, *arguments)
     assert sandbox.opened[0].devices == handed
+
+
+@pytest.mark.parametrize(
+    ("visible", "asked", "words"),
+    [
+        ("", "0,1", "--gpus 0,1: this process may use no GPU; say none\n"),
+        ("1,3", "0,2", "--gpus 0,2: this process may use no GPU 0 or 2, only 1, 3\n"),
+    ],
+)
+def test_gpus_that_are_not_there_are_refused(
+    ptb: Ptb,
+    sandbox: NoSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    visible: str,
+    asked: str,
+    words: str,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    code, out, err = ptb(*FOUR, "--gpus", asked)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert sandbox.opened == []
 
 
 # What is evaluated -----------------------------------------------------------------------------
