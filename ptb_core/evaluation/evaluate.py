@@ -104,8 +104,17 @@ class EvaluationJob:
             "protocol": msgspec.to_builtins(self.protocol),
             "engine": msgspec.to_builtins(self.engine_choice),
             "sandbox": self.sandbox_choice.name,
-            "grader": self.grader_identity,
+            "grader": self._grader_asked,
         }
+
+    @property
+    def _grader_asked(self) -> JsonValue:
+        """Who grades and where: another server's verdicts are not taken for this one's."""
+        from ptb_core.grading.endpoint import host_of
+
+        if self.grader is None:
+            return None
+        return {**self.grader_identity, "endpoint": host_of(self.grader.grader.base_url)}
 
     @property
     def grader_identity(self) -> JsonValue:

@@ -105,20 +105,36 @@ def test_answers_are_graded_once_and_the_summary_says_by_whom(
 def test_a_missing_verdict_makes_no_score_and_only_it_is_asked_for_again(
     ptb: Ptb, answering: Any, graded: None, tmp_path: Path
 ) -> None:
-    def refuses(question: GraderQuestion) -> GraderAnswer:
-        return failing(422) if question.text.endswith("b") else saying("good")
+    refused = True
 
-    with answering(right_for(0)):
-        with ScriptedGrader(refuses) as grader:
-            code, out, err = ptb(*COMMAND, *at(grader))
+    def first_refuses(question: GraderQuestion) -> GraderAnswer:
+        return failing(422) if refused and question.text.endswith("b") else verdicts(question)
+
+    with ScriptedGrader(first_refuses) as grader, answering(right_for(0)):
+        code, out, err = ptb(*COMMAND, *at(grader))
         assert (code, out) == (1, "")
         assert "the evaluation is incomplete, so there is no score: 1 of 3 samples lack one" in err
         summary = json.loads((folder_of(tmp_path) / "summary.json").read_text())
         assert (summary["evaluation"]["n_scored"], summary["evaluation"]["scores"]) == (2, {})
-        with ScriptedGrader(verdicts) as grader:
-            code, out, err = ptb(*COMMAND, *at(grader))
-            assert [question.text[-1] for question in grader.questions] == ["b"]
+        refused, before = False, len(grader.questions)
+        code, out, err = ptb(*COMMAND, *at(grader))
+        assert [question.text[-1] for question in grader.questions[before:]] == ["b"]
     assert (code, "66.67" in out) == (0, True)
+
+
+def test_another_server_is_another_evaluation(
+    ptb: Ptb, answering: Any, graded: None, tmp_path: Path
+) -> None:
+    with answering(right_for(0)):
+        with ScriptedGrader(verdicts) as grader:
+            assert ptb(*COMMAND, *at(grader), "--output", "mine")[0] == 0
+            assert ptb(*COMMAND, *at(grader))[0] == 0
+        with ScriptedGrader(lambda question: saying("good")) as other:
+            code, _, err = ptb(*COMMAND, *at(other), "--output", "mine")
+            assert (code, "it differs in grader; " in err) == (2, True)
+            code, out, _ = ptb(*COMMAND, *at(other))
+            assert (code, "100.00" in out, len(other.questions)) == (0, True, 3)
+    assert len(list((tmp_path / "ptb-evaluations").iterdir())) == 2
 
 
 def test_another_wording_is_another_evaluation(
