@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from standing_alone import NoSandbox, ScriptedEngine, folder_of, right_for
@@ -17,6 +19,7 @@ from ptb_core.evaluation.exchange import ChatRequest, DataDir, Sample, SampleSco
 from ptb_core.evaluation.statistics import mean_and_stderr
 from ptb_core.interfaces import Session, Task
 from ptb_core.sandboxing import SandboxRequest
+from ptb_core.specs import TokenPrice
 from ptb_core.testing.grader import GraderAnswer, GraderQuestion, ScriptedGrader, failing, saying
 from ptb_plugins.sandboxes.local.isolation import bwrap_failure
 
@@ -149,6 +152,22 @@ def test_another_wording_is_another_evaluation(
         assert "it differs in data, grader; " in err
         ptb(*COMMAND, *at(grader), "--grader-prompt", "wording.txt")
         assert {question.text[:-3] for question in grader.questions[3:]} == {"in my words"}
+
+
+def test_the_result_says_who_graded_by_which_wording_at_what_cost(
+    ptb: Ptb, answering: Any, graded: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wording.txt").write_text("in my words")
+    digest = hashlib.sha256(b"in my words").hexdigest()[:12]
+    with ScriptedGrader(verdicts) as grader, answering(right_for(0)):
+        asked = (*COMMAND, *at(grader), "--grader-model", "mine")
+        who = f"\n  grader mine at 127.0.0.1:{urlsplit(grader.base_url).port}"
+        assert f"{who}\n" in ptb(*asked)[1]
+        price = TokenPrice(input_usd_per_million_tokens=100, output_usd_per_million_tokens=1000)
+        monkeypatch.setattr("ptb_core.plan.grader.known_price", lambda spec: price)
+        own = (*asked, "--grader-prompt", "wording.txt", "--limit", "3")
+        assert f"{who}, own wording sha256 {digest}, $0.0180\n" in ptb(*own)[1]
+        assert f"{who}, own wording sha256 {digest}, $0.0180\n" in ptb(*own)[1]
 
 
 @pytest.mark.parametrize(
