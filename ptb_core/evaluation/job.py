@@ -180,7 +180,7 @@ def make_job(
     terms = None
     if "grader" in evaluated.spec.needs:
         terms = options.terms or grader_terms(options.grader, task)
-        require_key(terms)
+        require_key(terms, of_a_plan=options.terms is not None)
     job = EvaluationJob(
         subject=weights.subject,
         revision=weights.revision,

@@ -173,23 +173,55 @@ def test_the_result_says_who_graded_by_which_wording_at_what_cost(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--grader-key-env", "NO_SUCH_KEY"), "its key is read from NO_SUCH_KEY, which is not set"),
-        (("--grader-url", "ftp://x"), "the grader that the options ask for: 2 faults"),
+        (
+            ("--grader-key-env", "NO_SUCH_KEY"),
+            "its key is read from NO_SUCH_KEY, which is not set; set it where `ptb` is started, "
+            "or name another endpoint with --grader-url and --grader-key-env\n",
+        ),
+        (
+            ("--grader-url", "ftp://x"),
+            "the grader that the options ask for: 2 faults\n"
+            '  --grader-url: found "ftp://x"; expected an address up to and including '
+            "the API's version, such as https://api.openai.com/v1, without user or password\n"
+            "  --grader-key-env: found nothing beside another --grader-url; OPENAI_API_KEY would "
+            "be sent there; expected the name of the environment variable that holds the key of "
+            "this endpoint, never the key itself, or none where it needs none\n",
+        ),
+        (
+            ("--grader-url", f"http://me:{KEY}@localhost:1/v1", "--grader-key-env", "none"),
+            "  --grader-url: found a user or password in the address of localhost:1; expected an ",
+        ),
+        (
+            ("--grader-key-env", "sk-0123"),
+            "  --grader-key-env: found a text that is no name of an environment variable; expected",
+        ),
+        (
+            ("--grader-prompt", "empty.txt"),
+            "empty.txt, which is empty; expected a text file in UTF-8 of at most 1 MiB\n",
+        ),
         (
             (
                 *("--grader-url", "http://localhost:1/v1", "--grader-key-env", "none"),
                 *("--grader-usd", "1"),
             ),
-            "$.budgets.grader_usd: found a budget for ",
+            "at localhost:1, whose price is not known; expected no such option: a budget for a "
+            "grader whose price is not known needs a plan with prices.grader\n",
         ),
     ],
 )
 def test_a_grader_that_cannot_be_asked_is_told_before_anything_is_served(
-    ptb: Ptb, graded: None, sandbox: NoSandbox, arguments: tuple[str, ...], words: str
+    ptb: Ptb,
+    graded: None,
+    sandbox: NoSandbox,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    words: str,
 ) -> None:
+    (tmp_path / "empty.txt").touch()
     code, _, err = ptb(*COMMAND, *arguments)
     assert code == 2
     assert words in err
+    assert not [part for part in ("$.", "the plan's", KEY, "sk-0123") if part in err]
     assert sandbox.opened == []
 
 
