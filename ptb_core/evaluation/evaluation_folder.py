@@ -57,12 +57,19 @@ class Answered:
         completions_sha256: Digest of the log of completions.
         details: How the checkpoint was asked, and numbers.
         facts: What separated the checkpoint from the host.
+        software: Versions that it answered under.
+        machine: Where it answered.
+        components: Where task, model, engine and sandbox came from then. These three are empty in
+            a file from before they were kept.
         schema_version: Version of this form.
     """
 
     completions_sha256: str
     details: Mapping[str, JsonValue]
     facts: SandboxFacts
+    software: Mapping[str, JsonValue] = field(default_factory=dict)
+    machine: Mapping[str, JsonValue] = field(default_factory=dict)
+    components: Mapping[str, JsonValue] = field(default_factory=dict)
     schema_version: int = 1
 
 
@@ -79,7 +86,8 @@ class Summary:
         sandbox: The sandbox with its settings.
         facts: What separated the checkpoint from the host.
         evaluation: Scores both ways; no score unless it is complete.
-        lock: Versions, digests and machine.
+        lock: Versions, digests and machine that the checkpoint answered under; other versions that
+            scored it, if any.
         created_unix_s: When this was written.
         notes: What a reader must know besides.
         schema_version: Version of this form.

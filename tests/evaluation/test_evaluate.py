@@ -26,6 +26,7 @@ from standing_alone import (
     rows,
 )
 
+from ptb_core import lock
 from ptb_core.atomic import write_json
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.cli.progress_line import ProgressLine
@@ -183,6 +184,79 @@ def test_the_same_command_again_asks_nothing_and_serves_nothing(
         assert again[:2] == first[:2]
         assert len(server.bodies) == 4
     assert len(sandbox.opened) == 1
+
+
+def test_the_same_command_again_leaves_the_result_as_it_is(
+    ptb: Ptb, answering: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(right_for(3)):
+        first = ptb(*FOUR, "--json")
+        file = folder_of(tmp_path) / "summary.json"
+        content = file.read_bytes()
+        monkeypatch.setattr(lock, "software", lambda: {"python": "9.9", "distributions": {}})
+        monkeypatch.setattr(lock, "machine", lambda: {"host": "another"})
+        again = ptb(*FOUR, "--json")
+    assert again[:2] == first[:2]
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("left", [None, b"{", b'{"schema_version": 1}'])
+def test_a_result_that_is_lost_or_damaged_is_made_again_and_says_what_answered_and_what_scored(
+    ptb: Ptb, answering: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bytes | None
+) -> None:
+    with answering(right_for(3)):
+        ptb(*FOUR)
+        file = folder_of(tmp_path) / "summary.json"
+        first = json.loads(file.read_bytes())
+        assert first["lock"]["other_software"] == {}
+        file.unlink() if left is None else file.write_bytes(left)
+        other = {"python": "9.9", "distributions": {}}
+        monkeypatch.setattr(lock, "software", lambda: other)
+        monkeypatch.setattr(lock, "machine", lambda: {"host": "another"})
+        code, _, err = ptb(*FOUR)
+    assert code == 0, err
+    found = json.loads(file.read_bytes())
+    score = {"software": other, "components": first["lock"]["components"]}
+    assert found["lock"] == {**first["lock"], "other_software": {"score": score}}
+    assert found["evaluation"] == first["evaluation"]
+    assert faults(found, "evaluation") == ()
+
+
+def test_another_scoring_of_the_same_answers_is_a_new_result(
+    ptb: Ptb, answering: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def zero(self: Task, sample: Sample, *_: object) -> SampleScore:
+        return SampleScore(id=sample.id, value=0.0)
+
+    with answering(right_for(3)) as server:
+        ptb(*FOUR)
+        monkeypatch.setattr(type(load_catalogue().task("errands")), "score", zero)
+        monkeypatch.setattr(lock, "software", lambda: {"python": "9.9", "distributions": {}})
+        code, out, _ = ptb(*FOUR)
+        assert len(server.bodies) == 4
+    assert (code, "tiny-qwen3: 0.00 ± 0.00 %" in out) == (0, True)
+    found = json.loads((folder_of(tmp_path) / "summary.json").read_text())["lock"]
+    assert found["other_software"]["score"]["software"]["python"] == "9.9"
+    assert found["software"]["python"] != "9.9"
+
+
+def test_answers_from_before_their_software_was_kept_are_scored_and_it_is_said(
+    ptb: Ptb, answering: Any, tmp_path: Path
+) -> None:
+    with answering(right_for(3)) as server:
+        ptb(*FOUR)
+        folder = folder_of(tmp_path)
+        answered = json.loads((folder / "generated.json").read_text())
+        for key in ("software", "machine", "components"):
+            del answered[key]
+        (folder / "generated.json").write_text(json.dumps(answered))
+        (folder / "summary.json").unlink()
+        code, _, err = ptb(*FOUR)
+        assert len(server.bodies) == 4
+    assert code == 0, err
+    found = json.loads((folder / "summary.json").read_text())["lock"]
+    assert found["other_software"] == {"generate": None}
+    assert found["software"] == lock.software()
 
 
 def test_nothing_of_a_server_stays_behind(ptb: Ptb, answering: Any, tmp_path: Path) -> None:

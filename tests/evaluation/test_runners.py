@@ -90,10 +90,12 @@ def test_answers_are_graded_once_and_the_summary_says_by_whom(
         code, out, err = ptb(*COMMAND, *at(grader), "--grader-model", "mine")
         assert code == 0, err
         assert "66.67 ± 33.33 %" in out
+        folder = folder_of(tmp_path)
+        content = (folder / "summary.json").read_bytes()
         again = ptb(*COMMAND, *at(grader), "--grader-model", "mine")
         assert again[:2] == (0, out)
         assert len(grader.questions) == 3
-    folder = folder_of(tmp_path)
+        assert (folder / "summary.json").read_bytes() == content
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["lock"]["grader"] == {"model": "mine", "prompts": {}}
     assert summary["evaluation"]["details"]["grader"]["model"] == "mine"
