@@ -178,6 +178,11 @@ class TaskSpec:
         """True when programs that a model wrote are run to decide about completions."""
         return "execute" in self.needs
 
+    @property
+    def needs_tools(self) -> bool:
+        """True when questions offer tools, whose calls the model's format must spell."""
+        return "tools" in self.needs
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:

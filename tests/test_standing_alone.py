@@ -76,6 +76,19 @@ def test_a_checkpoint_has_the_completions_and_scores_that_it_has_in_a_cell(
     assert shown == own
 
 
+def test_a_sample_has_the_same_completion_under_every_limit(tmp_path: Path) -> None:
+    """Of 37 samples the last five share a batch with eleven that only the longer run counts."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for limit in (37, 53):
+        ptb(
+            "evaluate", "tiny-qwen3", "--task", "errands", "--setting", "threads=1",
+            "--limit", str(limit), "--output", tmp_path / str(limit),
+        )  # fmt: skip
+        found[limit] = answers(tmp_path / str(limit) / "completions.jsonl")
+        assert len(found[limit]) == limit
+    assert found[37] == found[53][:37]
+
+
 def test_an_evaluation_that_is_killed_goes_on_where_it_stood(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     command = argv(

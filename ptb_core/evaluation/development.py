@@ -27,8 +27,16 @@ from ptb_core.errors import EngineError, PtbError, UsageError
 from ptb_core.evaluation.exchange import DataDir, Sample
 from ptb_core.evaluation.plain_session import PlainSession
 from ptb_core.evaluation.questions import SampleRequests
+from ptb_core.evaluation.serving import (
+    Subject,
+    ask_requests,
+    lay_engine_files,
+    requests_of,
+    serve_mounts,
+    serve_request,
+)
 from ptb_core.evaluation.workspace import HarnessSettings, read_settings
-from ptb_core.interfaces import Endpoint, ServeRequest, Task
+from ptb_core.interfaces import Endpoint, Task
 from ptb_core.specs import ProtocolSpec
 
 if TYPE_CHECKING:
@@ -143,7 +151,7 @@ def evaluate(workspace: Path, options: Options, tell: Callable[[str], None]) -> 
     private = Path(tempfile.mkdtemp(prefix="ptb-", dir=SHORT_TMP))
     try:
         items = _items(workspace, settings, protocol, task)
-        log = _answer(workspace, settings, options, protocol, task, items.asked, private)
+        log = _answer(workspace, settings, options, protocol, task, items, private)
         score = items.score(log)
     finally:
         shutil.rmtree(private, ignore_errors=True)
@@ -156,11 +164,13 @@ class _Items:
 
     Attributes:
         asked: The samples in order.
+        following: Those that come next without a limit.
         n_all: Number of samples of the whole task.
         score: Returns the score of a log of completions.
     """
 
     asked: Sequence[SampleRequests]
+    following: Sequence[SampleRequests]
     n_all: int
     score: Callable[[Path], DevScore]
 
@@ -168,41 +178,44 @@ class _Items:
 def _items(
     workspace: Path, settings: HarnessSettings, protocol: ProtocolSpec, task: Task
 ) -> _Items:
-    from ptb_core.evaluation.laid_questions import read_questions
-    from ptb_core.evaluation.samples import samples_of
+    from ptb_core.evaluation.samples import samples_after, samples_of
 
     if settings.questions is not None:
-        laid = read_questions(workspace / settings.questions)
-        client = broker_client()
-        ids = client.samples(protocol.limit)
-        lost = [sample for sample in ids if sample not in laid]
-        if lost:
-            raise UsageError(
-                f"{workspace / settings.questions} lacks {len(lost)} of {len(ids)} samples, the "
-                f"first {lost[0]!r}; it was laid here and must stay as it was"
-            )
-        return _Items(
-            asked=[laid[sample] for sample in ids],
-            n_all=task.spec.n_samples,
-            score=lambda log: client.score(protocol.limit, log, _progress("checks")),
-        )
-    samples = samples_of(task, _data(workspace, settings), protocol.limit)
-    asked = [
-        SampleRequests(id=sample.id, requests=task.requests(sample, protocol.requests))
-        for sample in samples
-    ]
-    if settings.scored == "outside":
-        client = broker_client()
-        return _Items(
-            asked=asked,
-            n_all=task.spec.n_samples,
-            score=lambda log: client.score(protocol.limit, log, _progress("checks")),
-        )
-    return _Items(
-        asked=asked,
+        return _laid_items(workspace / settings.questions, protocol, task)
+    data = _data(workspace, settings)
+    samples = samples_of(task, data, protocol.limit)
+    items = _Items(
+        asked=requests_of(task, protocol, samples),
+        following=requests_of(task, protocol, samples_after(task, data, samples)),
         n_all=task.spec.n_samples,
         score=lambda log: _score_here(task, samples, protocol, log),
     )
+    return items if settings.scored == "here" else replace(items, score=_score_outside(protocol))
+
+
+def _laid_items(path: Path, protocol: ProtocolSpec, task: Task) -> _Items:
+    from ptb_core.evaluation.laid_questions import read_questions
+
+    laid, client = read_questions(path), broker_client()
+    ids, every = client.samples(protocol.limit), client.samples(None)
+    following = every[len(ids) :] if every[: len(ids)] == ids else ()
+    lost = [sample for sample in every if sample not in laid]
+    if lost:
+        raise UsageError(
+            f"{path} lacks {len(lost)} of {len(every)} samples, the first {lost[0]!r}; it was "
+            "laid here and must stay as it was"
+        )
+    return _Items(
+        asked=[laid[sample] for sample in ids],
+        following=[laid[sample] for sample in following],
+        n_all=task.spec.n_samples,
+        score=_score_outside(protocol),
+    )
+
+
+def _score_outside(protocol: ProtocolSpec) -> Callable[[Path], DevScore]:
+    client = broker_client()
+    return lambda log: client.score(protocol.limit, log, _progress("checks"))
 
 
 def _score_here(
@@ -273,31 +286,25 @@ def _answer(
     options: Options,
     protocol: ProtocolSpec,
     task: Task,
-    asked: Sequence[SampleRequests],
+    items: _Items,
     private: Path,
 ) -> Path:
     """Serve the checkpoint, ask it everything, and return the log of its completions."""
-    from ptb_core.evaluation.generate import generate_rounds
-    from ptb_core.evaluation.protocol import generate_options
-    from ptb_core.evaluation.rounds import rounds_of
-
-    checkpoint = _checkpoint(options.model_path)
+    subject = _subject(workspace, settings, options)
+    engine_files = private / "engine"
+    lay_engine_files(engine_files, subject)
+    paths = {mount.name: mount.source for mount in serve_mounts(subject, engine_files)}
+    session = PlainSession(private / "session", paths)
     log = private / "completions.jsonl"
-    session = PlainSession(private / "session", {})
     try:
-        request = _serve_request(workspace, settings, options, protocol, checkpoint, private)
-        endpoint = _serve(settings, options, request, session)
-        results = generate_rounds(
-            rounds_of(protocol),
-            asked,
+        endpoint = _serve(settings, options, subject, protocol, session)
+        results = ask_requests(
+            task.spec,
+            items.asked,
+            items.following,
+            subject,
+            protocol,
             endpoint,
-            generate_options(
-                protocol,
-                task.spec.max_tokens,
-                settings.model,
-                checkpoint=checkpoint,
-                base_model=_base_model(),
-            ),
             log,
             _progress("answers"),
         )
@@ -306,8 +313,8 @@ def _answer(
     missing = [reason for result in results for reason in result.missing.values()]
     if missing:
         raise EngineError(
-            f"{len(missing)} of {len(asked)} samples have no answer, so there is no score; the "
-            f"first: {missing[0]}"
+            f"{len(missing)} of {len(items.asked)} samples have no answer, so there is no score; "
+            f"the first: {missing[0]}"
         )
     return log
 
@@ -323,35 +330,11 @@ def _checkpoint(path: Path) -> Path:
     raise UsageError(f"{path} holds no config.json; give the folder of a checkpoint (--model-path)")
 
 
-def _serve_request(
-    workspace: Path,
-    settings: HarnessSettings,
-    options: Options,
-    protocol: ProtocolSpec,
-    checkpoint: Path,
-    private: Path,
-) -> ServeRequest:
-    from ptb_core.evaluation.protocol import (
-        seeded_generation_config,
-        template_date,
-        tokenizer_source,
-    )
-
-    own = tokenizer_source(checkpoint, protocol) == "checkpoint"
-    generation_config = checkpoint
-    if protocol.requests == "seeded":
-        generation_config = private / "engine"
-        generation_config.mkdir()
-        config = seeded_generation_config(checkpoint, _base_model())
-        write_json(generation_config / "generation_config.json", config)
-    return ServeRequest(
-        checkpoint=str(checkpoint),
-        tokenizer=str(checkpoint if own else _base_model()),
-        generation_config=str(generation_config),
-        chat_template=str(_template(workspace, settings, options)),
-        model=settings.model,
-        max_context_tokens=settings.model.context_tokens,
-        template_date=template_date(protocol),
+def _subject(workspace: Path, settings: HarnessSettings, options: Options) -> Subject:
+    return Subject(
+        checkpoint=_checkpoint(options.model_path),
+        base_model=_base_model(),
+        model=replace(settings.model, chat_template=str(_template(workspace, settings, options))),
     )
 
 
@@ -374,7 +357,11 @@ def _base_model() -> Path:
 
 
 def _serve(
-    settings: HarnessSettings, options: Options, request: ServeRequest, session: PlainSession
+    settings: HarnessSettings,
+    options: Options,
+    subject: Subject,
+    protocol: ProtocolSpec,
+    session: PlainSession,
 ) -> Endpoint:
     from ptb_core.catalogue import load_catalogue
 
@@ -387,7 +374,7 @@ def _serve(
         else:
             note = f"--gpu-memory-utilization has no meaning for the engine {name}; left out"
             print(note, file=sys.stderr)
-    endpoint = engine.serve(replace(request, settings=values), session)
+    endpoint = engine.serve(serve_request(subject, protocol, values, session), session)
     if options.max_connections is None:
         return endpoint
     bound = min(options.max_connections, endpoint.max_in_flight or options.max_connections)

@@ -26,16 +26,16 @@ from ptb_core.errors import RecordError, SandboxElsewhereError, SandboxLostError
 from ptb_core.evaluation.engine_mounts import engine_mounts
 from ptb_core.evaluation.evaluation_folder import Answered, EvaluationFolder, Summary
 from ptb_core.evaluation.exchange import DataDir, Sample
-from ptb_core.evaluation.protocol import seeded_generation_config
 from ptb_core.evaluation.runners import PROGRAMS, hidden_from_sandboxes
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.evaluation.serving import (
-    LIMIT_HOURS,
     LiveServer,
     Subject,
     answer_details,
     ask_everything,
+    deadline_unix_s,
     end_of,
+    lay_engine_files,
     require_all,
     serve_mounts,
     serve_request,
@@ -158,6 +158,7 @@ def _generate(
         endpoint = job.engine.serve(request, session)
         results = ask_everything(
             job.task,
+            job.data,
             samples,
             job.subject,
             job.protocol,
@@ -190,9 +191,7 @@ def _serving(job: EvaluationJob, folder: EvaluationFolder) -> Iterator[Session]:
     root = folder.path / f"server-{secrets.token_hex(4)}"
     root.mkdir()
     engine_files = root / "engine"
-    engine_files.mkdir()
-    config = seeded_generation_config(job.subject.checkpoint, job.subject.base_model)
-    write_json(engine_files / "generation_config.json", config)
+    lay_engine_files(engine_files, job.subject)
     session = job.sandbox.open(
         SandboxRequest(
             name=f"evaluate-{job.task.spec.name}-{root.name}",
@@ -206,7 +205,7 @@ def _serving(job: EvaluationJob, folder: EvaluationFolder) -> Iterator[Session]:
             hidden=hidden_from_sandboxes(job, folder.path),
             network="none",
             devices=job.devices,
-            deadline_unix_s=time.time() + LIMIT_HOURS * 3600,
+            deadline_unix_s=deadline_unix_s(job.protocol),
             settings=job.sandbox_choice.settings,
         )
     )

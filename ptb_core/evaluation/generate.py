@@ -1,13 +1,15 @@
 """Asking a served checkpoint everything that a task asks, and keeping every answer.
 
 Requests run many at a time. An endpoint with fixed batches gets its requests cut into batches by
-sample order; a batch that is not wholly in the log is asked again whole, so that its composition,
-and with it every greedy answer, is the same whatever was interrupted.
+sample order; the last one is filled with what would follow, and a batch that is not wholly in the
+log is asked again whole. So its composition, and with it every greedy answer, is the same under
+every limit and whatever was interrupted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -76,6 +78,7 @@ def generate(
     options: GenerateOptions,
     log: Path,
     progress: Callable[[int, int], None] | None = None,
+    following: Sequence[SampleRequests] = (),
 ) -> GenerateResult:
     """Ask everything that the log does not hold yet, and return all answers.
 
@@ -86,6 +89,8 @@ def generate(
         log: JSON lines; created, or continued.
         progress: Told the answered and the expected number of requests, at least every second.
             What it raises ends the call; answers so far are in the log.
+        following: The samples that come next without a limit. The last fixed batch is filled with
+            their requests, whose answers are neither kept nor counted.
 
     Raises:
         RecordError: If the log is damaged or belongs to other requests.
@@ -93,7 +98,8 @@ def generate(
     started = time.monotonic()
     asked = questions(task_requests, options)
     with CompletionLog(log, options.round) as book:
-        run = _Run(asked, endpoint, options, book, progress)
+        fillers = _fillers(following, options, -len(asked) % (endpoint.batch_size or 1))
+        run = _Run(asked, fillers, endpoint, options, book, progress)
         asyncio.run(run.ask_all())
     return _result(task_requests, asked, run, time.monotonic() - started)
 
@@ -105,6 +111,7 @@ def generate_rounds(
     options: GenerateOptions,
     log: Path,
     progress: Callable[[int, int], None] | None = None,
+    following: Sequence[SampleRequests] = (),
 ) -> tuple[GenerateResult, ...]:
     """Call :func:`generate` once per round, with one log and one count of progress.
 
@@ -113,7 +120,8 @@ def generate_rounds(
     results: list[GenerateResult] = []
     for place, one in enumerate(rounds):
         tell = over_rounds(progress, place, len(rounds))
-        results.append(generate(task_requests, endpoint, options_of(one, options), log, tell))
+        how = options_of(one, options)
+        results.append(generate(task_requests, endpoint, how, log, tell, following))
         if results[-1].missing:
             break
     return tuple(results)
@@ -129,12 +137,28 @@ def sum_up(summaries: Sequence[GenerateSummary]) -> GenerateSummary:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unit:
+    """What is asked together: a fixed batch, or one question.
+
+    Attributes:
+        number: Place among all units, from 0.
+        asked: Questions whose answers are kept.
+        fillers: Questions behind them that only complete the batch.
+    """
+
+    number: int
+    asked: Sequence[Question]
+    fillers: Sequence[Question]
+
+
 class _Run:
     """One call of :func:`generate`."""
 
     def __init__(
         self,
         asked: Sequence[Question],
+        fillers: Sequence[Question],
         endpoint: Endpoint,
         options: GenerateOptions,
         book: CompletionLog,
@@ -142,7 +166,8 @@ class _Run:
     ) -> None:
         self.answers: dict[tuple[str, int], Completion] = {}
         self.failures: dict[tuple[str, int], str] = {}
-        self._asked, self._endpoint, self._options = asked, endpoint, options
+        self._asked, self._fillers = asked, fillers
+        self._endpoint, self._options = endpoint, options
         self._book, self._progress = book, progress
         self._gone: str | None = None
         self._last_answer_s = time.monotonic()
@@ -170,33 +195,36 @@ class _Run:
                 await asyncio.gather(heart, work, *tasks, return_exceptions=True)
         self._report()
 
-    def _units(self) -> Iterator[tuple[int, Sequence[Question]]]:
-        """Yield what is asked together: fixed batches, or single requests."""
+    def _units(self) -> Iterator[_Unit]:
+        """Yield the units that lack an answer."""
         size = self._endpoint.batch_size or 1
         for number, start in enumerate(range(0, len(self._asked), size)):
-            unit = self._asked[start : start + size]
-            if any((q.sample, q.call) not in self.answers for q in unit):
-                yield number, unit
+            asked = self._asked[start : start + size]
+            if any((q.sample, q.call) not in self.answers for q in asked):
+                is_last = start + size >= len(self._asked)
+                yield _Unit(number=number, asked=asked, fillers=self._fillers if is_last else ())
 
     def _workers(self) -> int:
         in_flight = self._endpoint.max_in_flight or DEFAULT_IN_FLIGHT
         return max(1, in_flight // (self._endpoint.batch_size or 1))
 
-    async def _work(
-        self, client: EngineClient, units: Iterator[tuple[int, Sequence[Question]]]
-    ) -> None:
-        for number, unit in units:
-            await self._ask_unit(client, number, unit)
+    async def _work(self, client: EngineClient, units: Iterator[_Unit]) -> None:
+        for unit in units:
+            await self._ask_unit(client, unit)
             if self._gone is not None:
                 return
 
-    async def _ask_unit(self, client: EngineClient, number: int, unit: Sequence[Question]) -> None:
+    async def _ask_unit(self, client: EngineClient, unit: _Unit) -> None:
         async def ask(attempt: int) -> None:
             outcomes = await asyncio.gather(
                 *(
-                    self._ask(client, question, self._slot(number, place, len(unit), attempt))
-                    for place, question in enumerate(unit)
-                )
+                    self._ask(client, question, self._slot(unit, place, attempt))
+                    for place, question in enumerate(unit.asked)
+                ),
+                *(
+                    self._fill(client, question, self._slot(unit, place, attempt))
+                    for place, question in enumerate(unit.fillers, start=len(unit.asked))
+                ),
             )
             failed = [error for error in outcomes if error is not None]
             if failed:
@@ -208,10 +236,11 @@ class _Run:
             if error.is_transient and not await client.is_alive():
                 self._gone = f"the server is gone: {error}"
 
-    def _slot(self, number: int, place: int, size: int, attempt: int) -> dict[str, JsonValue]:
+    def _slot(self, unit: _Unit, place: int, attempt: int) -> dict[str, JsonValue]:
         if self._endpoint.batch_size is None:
             return {}
-        name = f"round-{self._options.round}-batch-{number}"
+        name = f"round-{self._options.round}-batch-{unit.number}"
+        size = len(unit.asked) + len(unit.fillers)
         return {"ptb_batch": {"id": name, "size": size, "index": place, "attempt": attempt}}
 
     async def _ask(
@@ -234,6 +263,13 @@ class _Run:
             self._report()
         return None
 
+    async def _fill(
+        self, client: EngineClient, question: Question, slot: Mapping[str, JsonValue]
+    ) -> None:
+        """Ask a question that completes a batch; what becomes of it does not matter."""
+        with contextlib.suppress(ReplyError):
+            await client.ask(question.request, {**question.body, **slot})
+
     async def _beat(self) -> None:
         """Tell the progress; return when the server has stopped answering."""
         stall_s = self._options.limits.stall_s
@@ -250,6 +286,18 @@ class _Run:
         """Say why a question has no answer."""
         own = self.failures.get((question.sample, question.call))
         return own or self._gone or "it was not asked"
+
+
+def _fillers(
+    following: Sequence[SampleRequests], options: GenerateOptions, count: int
+) -> list[Question]:
+    """Return the first ``count`` questions of the samples that follow, or all there are."""
+    found: list[Question] = []
+    for sample in following:
+        if len(found) >= count:
+            break
+        found += questions([sample], options)
+    return found[:count]
 
 
 def _result(

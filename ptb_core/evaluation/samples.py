@@ -1,4 +1,7 @@
-"""The samples of an evaluation: all that the manifest promises, each with an id of its own."""
+"""The samples of an evaluation: all that the manifest promises, each with an id of its own.
+
+Besides, those that would come next: what an engine of fixed batches is asked along with them.
+"""
 
 from __future__ import annotations
 
@@ -38,3 +41,24 @@ def samples_of(task: Task, data: DataDir, limit: int | None = None) -> Sequence[
             f"{files}"
         )
     return task.order(samples, limit)
+
+
+def samples_after(task: Task, data: DataDir, chosen: Sequence[Sample]) -> Sequence[Sample]:
+    """Return the samples that follow the chosen ones when there is no limit, in order.
+
+    None follow where the chosen ones are not the first of that order, as for a task that orders
+    its samples otherwise under a limit.
+
+    Args:
+        task: The task.
+        data: Its data.
+        chosen: Samples of :func:`samples_of`.
+
+    Raises:
+        DataError: As :func:`samples_of`.
+    """
+    if len(chosen) >= task.spec.n_samples:
+        return ()
+    every = samples_of(task, data)
+    first = [sample.id for sample in every[: len(chosen)]]
+    return every[len(chosen) :] if first == [sample.id for sample in chosen] else ()

@@ -13,24 +13,29 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ptb_core.atomic import write_json
+from ptb_core.canonical import file_sha256
 from ptb_core.errors import EngineError
-from ptb_core.evaluation.exchange import Sample
+from ptb_core.evaluation.exchange import DataDir, Sample
 from ptb_core.evaluation.protocol import (
     generate_options,
     longest_answer_tokens,
+    seeded_generation_config,
     template_date,
     tokenizer_source,
 )
 from ptb_core.evaluation.rounds import rounds_of
+from ptb_core.evaluation.samples import samples_after
 from ptb_core.interfaces import Endpoint, Engine, ServeRequest, Session, Task
 from ptb_core.sandboxing import Mount, SessionHandle
 from ptb_core.specs import ComponentChoice, JsonValue, ModelSpec, ProtocolSpec, TaskSpec
 
 if TYPE_CHECKING:
     from ptb_core.evaluation.generate import GenerateResult
+    from ptb_core.evaluation.questions import SampleRequests
 
 LIMIT_HOURS = 8.0
-"""Longest generation. Source: the published evaluation allows 8 hours per try."""
+"""Longest generation of one round. Source: the published evaluation allows 8 hours per try."""
 
 END_SEEN_S = 1.0
 """Longest time until the end of a server whose connection broke is seen."""
@@ -60,6 +65,22 @@ class LiveServer:
     folder: str
 
 
+def deadline_unix_s(protocol: ProtocolSpec) -> float:
+    """Return when a serving session that is opened now must end, whose rounds follow each other.
+
+    Args:
+        protocol: In how many rounds everything is asked.
+    """
+    return time.time() + LIMIT_HOURS * 3600 * len(rounds_of(protocol))
+
+
+def lay_engine_files(folder: Path, subject: Subject) -> None:
+    """Make the folder that :func:`serve_mounts` shows as ``engine_files``."""
+    folder.mkdir()
+    config = seeded_generation_config(subject.checkpoint, subject.base_model)
+    write_json(folder / "generation_config.json", config)
+
+
 def serve_mounts(
     subject: Subject, engine_files: Path, engine_folders: tuple[Mount, ...] = ()
 ) -> tuple[Mount, ...]:
@@ -67,7 +88,7 @@ def serve_mounts(
 
     Args:
         subject: What is evaluated.
-        engine_files: Folder with the generation_config.json of seeded requests.
+        engine_files: Folder of :func:`lay_engine_files`; seeded requests are served with it.
         engine_folders: What the engine itself needs, as
             :func:`~ptb_core.evaluation.engine_mounts.engine_mounts` says.
     """
@@ -89,7 +110,7 @@ def serve_request(
         subject: What is evaluated.
         protocol: Whose tokenizer, which sampling, which date.
         settings: The engine's.
-        session: Opened with :func:`serve_mounts`.
+        session: Gives the inside paths of :func:`serve_mounts`.
     """
     own = tokenizer_source(subject.checkpoint, protocol) == "checkpoint"
     published = protocol.requests == "published"
@@ -107,6 +128,7 @@ def serve_request(
 
 def ask_everything(
     task: Task,
+    data: DataDir,
     samples: Sequence[Sample],
     subject: Subject,
     protocol: ProtocolSpec,
@@ -118,6 +140,7 @@ def ask_everything(
 
     Args:
         task: The task.
+        data: Its data, which hold the samples that complete the last fixed batch.
         samples: The samples to ask, in order.
         subject: What is evaluated.
         protocol: How it is asked, and in how many rounds.
@@ -126,27 +149,76 @@ def ask_everything(
         progress: As for :func:`ptb_core.evaluation.generate.generate`.
 
     Raises:
+        DataError: If the data lack what the task needs.
         RecordError: If the log is damaged or belongs to other requests.
     """
-    from ptb_core.evaluation.generate import SampleRequests, generate_rounds
+    following = samples_after(task, data, samples) if endpoint.batch_size else ()
+    return ask_requests(
+        task.spec,
+        requests_of(task, protocol, samples),
+        requests_of(task, protocol, following),
+        subject,
+        protocol,
+        endpoint,
+        log,
+        progress,
+    )
+
+
+def ask_requests(
+    task: TaskSpec,
+    asked: Sequence[SampleRequests],
+    following: Sequence[SampleRequests],
+    subject: Subject,
+    protocol: ProtocolSpec,
+    endpoint: Endpoint,
+    log: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[GenerateResult, ...]:
+    """Do what :func:`ask_everything` does with requests that are there already.
+
+    Args:
+        task: The task; its limit of an answer holds unless the protocol has another.
+        asked: What is asked for the samples, in order.
+        following: What completes the last fixed batch.
+        subject: As for :func:`ask_everything`, like all below.
+        protocol: See there.
+        endpoint: See there.
+        log: See there.
+        progress: See there.
+
+    Raises:
+        RecordError: If the log is damaged or belongs to other requests.
+    """
+    from ptb_core.evaluation.generate import generate_rounds
 
     return generate_rounds(
         rounds_of(protocol),
-        [
-            SampleRequests(id=sample.id, requests=task.requests(sample, protocol.requests))
-            for sample in samples
-        ],
+        asked,
         endpoint,
         generate_options(
             protocol,
-            task.spec.max_tokens,
+            task.max_tokens,
             subject.model,
             checkpoint=subject.checkpoint,
             base_model=subject.base_model,
         ),
         log,
         progress,
+        following,
     )
+
+
+def requests_of(
+    task: Task, protocol: ProtocolSpec, samples: Sequence[Sample]
+) -> list[SampleRequests]:
+    """Return what a protocol asks for samples."""
+    from ptb_core.evaluation.questions import SampleRequests
+
+    return [
+        SampleRequests(id=sample.id, requests=task.requests(sample, protocol.requests))
+        for sample in samples
+    ]
 
 
 def answer_details(
@@ -169,10 +241,12 @@ def answer_details(
     """
     from ptb_core.evaluation.generate import sum_up
 
+    template = Path(model.chat_template)
     return {
         "protocol": msgspec.to_builtins(protocol),
         "engine": msgspec.to_builtins(engine),
         "server": dict(server or {}),
+        "chat_template_sha256": file_sha256(template) if template.is_file() else None,
         "template_date": template_date(protocol) or time.strftime("%Y-%m-%d"),
         "max_tokens": longest_answer_tokens(protocol, task.max_tokens, model),
         "generation": msgspec.to_builtins(sum_up([result.summary for result in results])),

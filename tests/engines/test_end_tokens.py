@@ -13,22 +13,16 @@ from typing import Any
 
 import pytest
 
-from ptb_core.api import Completion, DataDir, Endpoint, Mount, SandboxRequest, ServeRequest
+from ptb_core.api import Completion, DataDir, Endpoint, SandboxRequest
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.data import data_dir
+from ptb_core.evaluation.engine_mounts import engine_mounts
 from ptb_core.evaluation.generate import SampleRequests, generate
-from ptb_core.evaluation.protocol import (
-    PROTOCOLS,
-    generate_options,
-    seeded_generation_config,
-    template_date,
-    tokenizer_source,
-)
+from ptb_core.evaluation.protocol import PROTOCOLS, generate_options
 from ptb_core.evaluation.score import evaluate_both
+from ptb_core.evaluation.serving import Subject, lay_engine_files, serve_mounts, serve_request
 from ptb_core.seal import seal_submission
 from ptb_core.specs import ModelSpec, ProtocolSpec
-
-pytestmark = pytest.mark.slow
 
 EMBEDDED = data_dir() / "embedded"
 BASE = EMBEDDED / "models" / "tiny-qwen3"
@@ -103,7 +97,12 @@ def saved_as(form: str, fine_tuned: Path, workspace: Path) -> Path:
     return workspace
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(
+    params=[
+        pytest.param("transformers", marks=pytest.mark.slow),
+        pytest.param("vllm", marks=pytest.mark.vllm),
+    ]
+)
 def engine_name(request: pytest.FixtureRequest) -> str:
     if request.param == "vllm" and "PTB_TEST_VLLM_PYTHON" not in os.environ:
         pytest.skip("PTB_TEST_VLLM_PYTHON names no interpreter that has vLLM")
@@ -123,39 +122,20 @@ def served(
     engine, settings = catalogue.engine(engine_name), dict(ENGINES[engine_name])
     if engine_name == "vllm":
         settings["python"] = os.environ["PTB_TEST_VLLM_PYTHON"]
+    subject = Subject(checkpoint=checkpoint, base_model=BASE, model=model)
     files = root / "engine"
-    files.mkdir(parents=True)
-    config = seeded_generation_config(checkpoint, BASE)
-    (files / "generation_config.json").write_text(json.dumps(config), "utf-8")
-    folders = engine.host_folders(settings)
+    root.mkdir()
+    lay_engine_files(files, subject)
     session = catalogue.sandbox("local").open(
         SandboxRequest(
             name=f"ends-{secrets.token_hex(4)}",
             role="serve",
             root=root / "sandbox",
-            mounts=(
-                Mount(name="checkpoint", source=checkpoint),
-                Mount(name="base_model", source=BASE),
-                Mount(name="chat_template", source=Path(model.chat_template)),
-                Mount(name="engine_files", source=files),
-                *(Mount(name=f"engine_{n}", source=path) for n, path in enumerate(folders)),
-            ),
+            mounts=serve_mounts(subject, files, engine_mounts(engine, settings, None)),
         )
     )
-    published = protocol.requests == "published"
-    own = tokenizer_source(checkpoint, protocol) == "checkpoint"
-    request = ServeRequest(
-        checkpoint=session.inside("checkpoint"),
-        tokenizer=session.inside("checkpoint" if own else "base_model"),
-        generation_config=session.inside("checkpoint" if published else "engine_files"),
-        chat_template=session.inside("chat_template"),
-        model=model,
-        max_context_tokens=model.context_tokens,
-        template_date=template_date(protocol),
-        settings=settings,
-    )
     try:
-        yield engine.serve(request, session)
+        yield engine.serve(serve_request(subject, protocol, settings, session), session)
     finally:
         session.close()
 

@@ -33,7 +33,8 @@ def test_a_task_is_asked_and_scored(
         model=replace(MODEL, context_tokens=4096),
     )
     log = tmp_path / "completions.jsonl"
-    results = ask_everything(task, asked, subject, chosen, vllm_served.endpoint, log)
+    data = CASES[name].data(tmp_path)
+    results = ask_everything(task, data, asked, subject, chosen, vllm_served.endpoint, log)
     require_all(results)
     runner = SandboxProgramRunner(
         ProgramSandbox(

@@ -7,7 +7,7 @@ import contextlib
 import json
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,17 @@ def chat_reply(text: str, finish_reason: str = "stop") -> dict[str, Any]:
     return {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
 
 
+def batches_of(bodies: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the last messages of each fixed batch by its name, all of them and by index."""
+    found: dict[str, dict[int, str]] = {}
+    sizes: dict[str, int] = {}
+    for body in bodies:
+        slot = body["ptb_batch"]
+        found.setdefault(slot["id"], {})[slot["index"]] = body["messages"][-1]["content"]
+        sizes[slot["id"]] = slot["size"]
+    return {name: [found[name][index] for index in range(sizes[name])] for name in sorted(found)}
+
+
 class ScriptedServer:
     """Answers with ``answer(path, body)`` from a thread; keeps the bodies it saw, in order."""
 
@@ -113,13 +124,62 @@ class ScriptedServer:
             self._ready.set()
             await self._stopped.wait()
 
+    async def _before_answer(self) -> None:
+        """Wait before a request that has been read is answered."""
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             path, body = await read_request(reader)
             if path != "/health":
                 self.bodies.append(body)
+            await self._before_answer()
             status, content = self._answer(path, body)
             if status == 0:
                 return
             writer.write(http_reply(status, content))
             await writer.drain()
+
+
+class HoldingServer(ScriptedServer):
+    """Holds its answers until no further request comes, then gives all of them at once.
+
+    None comes any more when the loops of server and client have both gone round ``QUIET_TURNS``
+    times without one: :meth:`beat` must be called in every turn of the client's. No clock is read.
+
+    Attributes:
+        held: Number of requests that were open, each time that none came any more.
+        most_open: Most requests that ever were open.
+    """
+
+    QUIET_TURNS = 100
+
+    def __init__(self, answer: Answer, **endpoint_fields: Any) -> None:
+        super().__init__(answer, **endpoint_fields)
+        self.held: list[int] = []
+        self.most_open = 0
+        self._waiting: list[asyncio.Future[None]] = []
+        self._turns = 0
+        self._is_turned = threading.Event()
+        self._is_turned.set()
+
+    def beat(self, *_: object) -> None:
+        """Count a turn once the server's loop has gone round since the last one."""
+        if self._is_turned.is_set():
+            self._is_turned.clear()
+            self._loop.call_soon_threadsafe(self._turn)
+
+    def _turn(self) -> None:
+        self._turns += 1
+        if self._waiting and self._turns >= self.QUIET_TURNS:
+            self.held.append(len(self._waiting))
+            for future in self._waiting:
+                future.set_result(None)
+            self._waiting = []
+        self._is_turned.set()
+
+    async def _before_answer(self) -> None:
+        future = self._loop.create_future()
+        self._waiting.append(future)
+        self._turns = 0
+        self.most_open = max(self.most_open, len(self._waiting))
+        await future

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from scripted_server import ScriptedServer
+from scripted_server import ScriptedServer, batches_of
 from test_development import OPTIONS, ScriptedEngine, right_for
 
 from ptb_core.broker.calls import CallLog, read_calls
@@ -231,13 +231,37 @@ def test_the_same_is_asked_as_where_the_data_lie_in_the_sandbox(
     assert sorted(bodies[:4]) == sorted(bodies[4:])
 
 
+@pytest.mark.parametrize("mode", ["brokered", "in-sandbox"])
+def test_a_limit_changes_nothing_of_the_batches_that_it_asks(
+    tmp_path: Path,
+    data: DataDir,
+    rows: list[dict[str, str]],
+    base: Path,
+    engine: ScriptedEngine,
+    calls: Path,
+    mode: DevEvaluation,
+) -> None:
+    workspace = lay(tmp_path / "batched", load_catalogue().task("errands"), data, mode)
+    batches = []
+    for limit, score in ((5, "0.6000 ± 0.2449 (5 of 160"), (-1, "0.0187 ± 0.0108 (160 of 160")):
+        with ScriptedServer(right_for(rows, 3), batch_size=4) as server:
+            engine.server = server
+            told: list[str] = []
+            evaluate(workspace, replace(OPTIONS, model_path=base, limit=limit), told.append)
+            assert told[0].startswith(f"errands: {score} samples, ")
+            batches.append(batches_of(server.bodies))
+    few, every = batches
+    assert (len(few), len(every)) == (2, 40)
+    assert few == {name: every[name] for name in few}
+
+
 def test_a_question_that_was_removed_is_missed_before_the_checkpoint_is_served(
     brokered: Path, base: Path, engine: ScriptedEngine, calls: Path
 ) -> None:
     path = brokered / "evaluation" / "questions.jsonl"
     lines = path.read_text("utf-8").splitlines(keepends=True)
     path.write_text("".join(lines[1:]), "utf-8")
-    with pytest.raises(UsageError, match=r"questions.jsonl lacks 1 of 4 samples, the first '"):
+    with pytest.raises(UsageError, match=r"questions.jsonl lacks 1 of 160 samples, the first '"):
         evaluate(brokered, replace(OPTIONS, model_path=base), lambda _: None)
     assert engine.session is None
 

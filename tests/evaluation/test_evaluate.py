@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_server import chat_reply
+from scripted_server import ScriptedServer, batches_of, chat_reply
 from standing_alone import (
     NoSandbox,
     ScriptedEngine,
@@ -30,6 +31,7 @@ from ptb_core.data import data_dir
 from ptb_core.errors import EngineError
 from ptb_core.evaluation.checks import GraderCheck
 from ptb_core.evaluation.exchange import ChatRequest, Sample, SampleScore
+from ptb_core.evaluation.protocol import SEEDED_DATE
 from ptb_core.evaluation.serving import LiveServer
 from ptb_core.evaluation.statistics import mean_and_stderr
 from ptb_core.interfaces import Task
@@ -98,6 +100,11 @@ def test_the_summary_holds_everything_that_the_score_rests_on(
     assert details["max_tokens"] == 32
     assert (details["generation"]["truncated"], details["generation"]["errors"]) == (0, 0)
     assert set(details["data"]) == {"test", "train"}
+    assert details["protocol"] == summary["protocol"]
+    assert details["engine"] == summary["engine"]
+    assert details["template_date"] == SEEDED_DATE
+    template = Path(load_catalogue().model("tiny-qwen3").chat_template)
+    assert details["chat_template_sha256"] == hashlib.sha256(template.read_bytes()).hexdigest()
     assert summary["checkpoint"]["revision"].startswith("sha256:")
     assert set(summary["lock"]["components"]) == {
         "task/errands", "model/tiny-qwen3", "engine/transformers", "sandbox/local",
@@ -121,6 +128,47 @@ def test_the_samples_file_holds_question_answers_and_scores(
     assert last["completions"][0]["finish_reason"] == "stop"
     assert last["completions"][0]["completion_tokens"] == 2
     assert last["scores"]["published"]["answer"] == "nothing"
+
+
+@pytest.mark.parametrize("protocol", ["strict", "paper-v1"])
+def test_a_limit_changes_nothing_of_the_batches_that_it_asks(
+    ptb: Ptb, scripted_engine: ScriptedEngine, tmp_path: Path, protocol: str
+) -> None:
+    batches = []
+    for limit in ("5", "160"):
+        with ScriptedServer(lambda _, body: right_for(3)(body), batch_size=4) as server:
+            scripted_engine.server = server
+            code, _, err = ptb(*FOUR[:-1], limit, "--protocol", protocol, "--output", limit)
+            assert code == 0, err
+            batches.append(batches_of(server.bodies))
+    few, every = batches
+    assert (len(few), len(every)) == (2, 40)
+    assert few == {name: every[name] for name in few}
+    lines = (tmp_path / "5" / "completions.jsonl").read_text().splitlines()
+    assert {json.loads(line)["id"] for line in lines} == {row["id"] for row in rows()[:5]}
+    evaluation = json.loads((tmp_path / "5" / "summary.json").read_text())["evaluation"]
+    assert (evaluation["n_expected"], evaluation["details"]["generation"]["requests"]) == (5, 5)
+
+
+@pytest.mark.parametrize(("also_without_a_limit", "size"), [(True, 4), (False, 1)])
+def test_a_last_batch_is_filled_where_the_task_has_one_order_for_all_limits(
+    ptb: Ptb,
+    scripted_engine: ScriptedEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    also_without_a_limit: bool,
+    size: int,
+) -> None:
+    def order(self: Task, samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
+        if limit is None:
+            return samples[::-1] if also_without_a_limit else samples
+        return samples[::-1][:limit]
+
+    monkeypatch.setattr(type(load_catalogue().task("errands")), "order", order)
+    with ScriptedServer(lambda _, body: right_for(3)(body), batch_size=4) as server:
+        scripted_engine.server = server
+        code, _, err = ptb(*FOUR[:-1], "5")
+    assert code == 0, err
+    assert [len(batch) for batch in batches_of(server.bodies).values()] == [4, size]
 
 
 def test_the_same_command_again_asks_nothing_and_serves_nothing(
@@ -221,6 +269,16 @@ def test_several_seeds_are_averaged_and_each_is_shown(
     assert "  by seed 5: 100.00, 9: 0.00; spread 70.71\n" in out
     lines = (folder_of(tmp_path) / "samples.jsonl").read_text().splitlines()
     assert [json.loads(line)["seed"] for line in lines] == [5] * 4 + [9] * 4
+
+
+def test_the_server_may_run_for_8_hours_per_seed(
+    ptb: Ptb, answering: Any, sandbox: NoSandbox
+) -> None:
+    before = time.time()
+    with answering(right_for(4)):
+        ptb(*FOUR, "--seeds", "5,9", "--temperature", "0.6")
+    hours_s = 2 * 8 * 3600
+    assert before + hours_s <= sandbox.opened[0].deadline_unix_s <= time.time() + hours_s
 
 
 class Graded(Task):

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_server import ScriptedServer, chat_reply
+from scripted_server import HoldingServer, ScriptedServer, batches_of, chat_reply
 
 from ptb_core.api import ChatRequest, CompletionRequest, LogLikelihoodRequest
 from ptb_core.errors import RecordError
+from ptb_core.evaluation import generate as generate_module
 from ptb_core.evaluation.client_limits import ClientLimits
 from ptb_core.evaluation.completion_log import read_completions
 from ptb_core.evaluation.generate import GenerateOptions, SampleRequests, generate
@@ -114,6 +115,104 @@ def test_fixed_batches_are_cut_by_sample_order(tmp_path: Path) -> None:
         ("round-1-batch-1", 1, 2),
         ("round-1-batch-2", 0, 1),
     ]
+
+
+@pytest.mark.parametrize(("limit", "n_batches"), [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3)])
+def test_a_batch_is_the_same_under_every_limit(tmp_path: Path, limit: int, n_batches: int) -> None:
+    every = samples(10)
+    told: list[tuple[int, int]] = []
+    with ScriptedServer(echo, batch_size=4) as server:
+        generate(every, server.endpoint, PUBLISHED, tmp_path / "all.jsonl")
+        whole = batches_of(server.bodies)
+    with ScriptedServer(echo, batch_size=4) as server:
+        result = generate(
+            every[:limit],
+            server.endpoint,
+            PUBLISHED,
+            tmp_path / "log.jsonl",
+            lambda done, total: told.append((done, total)),
+            every[limit:],
+        )
+        limited = batches_of(server.bodies)
+    assert limited == dict(list(whole.items())[:n_batches])
+    asked = [f"s{number}" for number in range(limit)]
+    assert list(result.completions) == asked
+    assert sorted(read_completions(tmp_path / "log.jsonl")) == asked
+    assert result.missing == {}
+    assert (result.summary.requests, result.summary.completion_tokens) == (limit, 2 * limit)
+    assert (told[0], told[-1]) == ((0, limit), (limit, limit))
+
+
+def test_a_batch_is_filled_by_requests_and_not_by_samples(tmp_path: Path) -> None:
+    pairs = [SampleRequests(id=f"p{n}", requests=(chat(f"{n}a"), chat(f"{n}b"))) for n in range(9)]
+    with ScriptedServer(echo, batch_size=5) as server:
+        result = generate(
+            pairs[:1], server.endpoint, PUBLISHED, tmp_path / "log.jsonl", None, pairs[1:]
+        )
+    assert batches_of(server.bodies) == {"round-1-batch-0": ["0a", "0b", "1a", "1b", "2a"]}
+    assert list(result.completions) == ["p0"]
+    assert read_completions(tmp_path / "log.jsonl") == result.completions
+
+
+def test_a_resumed_last_batch_is_filled_again_and_a_whole_one_is_left_alone(tmp_path: Path) -> None:
+    log, every = tmp_path / "log.jsonl", samples(6)
+    with ScriptedServer(echo, batch_size=4) as server:
+        generate(every[:2], server.endpoint, PUBLISHED, log, None, every[2:])
+    first, second = log.read_bytes().splitlines(True)
+    log.write_bytes(first)
+    with ScriptedServer(echo, batch_size=4) as server:
+        result = generate(every[:2], server.endpoint, PUBLISHED, log, None, every[2:])
+        assert batches_of(server.bodies) == {"round-1-batch-0": ["q0", "q1", "q2", "q3"]}
+        assert result.summary.resumed == 1
+        n_bodies = len(server.bodies)
+        generate(every[:2], server.endpoint, PUBLISHED, log, None, every[2:])
+        assert len(server.bodies) == n_bodies
+    assert {first, second} == set(log.read_bytes().splitlines(True))
+
+
+def test_what_only_fills_a_batch_may_fail(tmp_path: Path) -> None:
+    every = samples(4)
+    with ScriptedServer(failing_at("q3", 99), batch_size=4) as server:
+        result = generate(
+            every[:2], server.endpoint, PUBLISHED, tmp_path / "log.jsonl", None, every[2:]
+        )
+    assert (list(result.completions), result.missing) == (["s0", "s1"], {})
+    assert len(server.bodies) == 4
+
+
+def test_a_server_without_fixed_batches_is_asked_nothing_more(tmp_path: Path) -> None:
+    with ScriptedServer(echo) as server:
+        generate(
+            samples(2), server.endpoint, PUBLISHED, tmp_path / "log.jsonl", None, samples(9)[2:]
+        )
+    assert sorted(body["messages"][0]["content"] for body in server.bodies) == ["q0", "q1"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "count", "open_at_once"),
+    [
+        ({"max_in_flight": 5}, 12, [5, 5, 2]),
+        ({"max_in_flight": 1}, 2, [1, 1]),
+        ({}, 70, [64, 6]),
+        ({"max_in_flight": 8, "batch_size": 4}, 12, [8, 4]),
+        ({"max_in_flight": 7, "batch_size": 4}, 8, [4, 4]),
+        ({"max_in_flight": 2, "batch_size": 4}, 8, [4, 4]),
+    ],
+)
+def test_as_many_requests_are_open_as_the_endpoint_allows_and_never_more(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fields: dict[str, int],
+    count: int,
+    open_at_once: list[int],
+) -> None:
+    monkeypatch.setattr(generate_module, "HEARTBEAT_S", 0.0)
+    with HoldingServer(echo, **fields) as server:
+        log = tmp_path / "log.jsonl"
+        result = generate(samples(count), server.endpoint, PUBLISHED, log, server.beat)
+    assert result.missing == {}
+    assert server.held == open_at_once
+    assert server.most_open == max(open_at_once)
 
 
 def test_a_server_without_fixed_batches_is_told_of_none(tmp_path: Path) -> None:
@@ -228,13 +327,13 @@ def test_a_server_that_is_gone_ends_the_asking(tmp_path: Path) -> None:
 def test_truncated_answers_and_refusals_are_counted(tmp_path: Path) -> None:
     def answer(path: str, body: dict[str, Any]) -> tuple[int, Any]:
         if body["messages"][0]["content"] == "q0":
-            return 400, {"error": {"message": "too long"}}
+            return 400, {"error": {"message": "maximum context length is 1"}}
         return 200, chat_reply("...", "length")
 
     with ScriptedServer(answer) as server:
         result = generate(samples(3), server.endpoint, PUBLISHED, tmp_path / "log.jsonl")
     assert (result.summary.errors, result.summary.truncated) == (1, 2)
-    assert result.completions["s0"][0].error == "too long"
+    assert result.completions["s0"][0].error == "maximum context length is 1"
 
 
 def test_progress_counts_up_and_what_it_raises_ends_the_call(tmp_path: Path) -> None:
