@@ -128,6 +128,20 @@ def test_citations_lead_to_what_they_cite(quickstart: tuple[Path, str]) -> None:
 
 
 def test_the_lock_says_what_a_repeat_would_need(quickstart: tuple[Path, str]) -> None:
+    evaluation = records(quickstart[0])["honest-sft"].evaluation
+    assert evaluation is not None
+    assert set(evaluation.details) >= {
+        "protocol",
+        "engine",
+        "server",
+        "chat_template_sha256",
+        "template_date",
+        "max_tokens",
+        "generation",
+        "data",
+        "prompts",
+    }
+    assert evaluation.details["chat_template_sha256"]
     lock = records(quickstart[0])["honest-sft"].lock
     software = lock["software"]
     assert {"torch", "transformers", "posttrainbench"} <= set(software["distributions"])

@@ -1,8 +1,9 @@
 """Asking a server that holds untrusted weights: bounded in time, size and patience.
 
 The server answers with a :class:`~ptb_core.evaluation.exchange.Completion`, or there is no
-answer and :class:`ReplyError` says why. Status 400 is an answer: the request itself is at fault,
-in practice a prompt that is too long, and asking again changes nothing.
+answer and :class:`ReplyError` says why. Status 400 is an answer when it says that the prompt is
+too long, as the published evaluation takes it; any other refusal is no answer: what is wrong with
+the request, the template or the server would else count as a wrong answer of every sample.
 """
 
 from __future__ import annotations
@@ -15,8 +16,18 @@ import msgspec
 
 from ptb_core.errors import EngineError
 from ptb_core.evaluation.client_limits import ClientLimits
-from ptb_core.evaluation.exchange import ChatRequest, Completion, Request
-from ptb_core.evaluation.replies import UnreadableReplyError, read_error, read_reply
+from ptb_core.evaluation.exchange import (
+    ChatRequest,
+    Completion,
+    LogLikelihoodRequest,
+    Request,
+)
+from ptb_core.evaluation.replies import (
+    UnreadableReplyError,
+    read_error,
+    read_reply,
+    says_too_long,
+)
 from ptb_core.interfaces import Endpoint
 from ptb_core.specs import JsonValue
 
@@ -83,11 +94,9 @@ class EngineClient:
         """
         is_chat = isinstance(request, ChatRequest)
         route = "/v1/chat/completions" if is_chat else "/v1/completions"
-        status, content = await self._post(route, body)
-        if status == 400:
-            return Completion(
-                text=None, finish_reason="error", error=read_error(content), http_status=400
-            )
+        status, content = await self._post(route, body, self._most_bytes(request, body))
+        if status == 400 and says_too_long(words := read_error(content)):
+            return Completion(text=None, finish_reason="error", error=words, http_status=400)
         if status != 200:
             raise ReplyError(
                 f"the server answered status {status}: {read_error(content)}",
@@ -110,7 +119,20 @@ class EngineClient:
         except (ClientError, TimeoutError, OSError):
             return False
 
-    async def _post(self, route: str, body: Mapping[str, JsonValue]) -> tuple[int, bytes]:
+    def _most_bytes(self, request: Request, body: Mapping[str, JsonValue]) -> int:
+        """Return the size of the largest reply that so many tokens can need.
+
+        Log-probabilities come with every token of the prompt, so that they have the whole room.
+        """
+        most = self._limits.reply_bytes
+        tokens = body.get("max_tokens")
+        if isinstance(request, LogLikelihoodRequest) or not isinstance(tokens, int):
+            return most
+        return min(most, self._limits.head_bytes + tokens * self._limits.token_bytes)
+
+    async def _post(
+        self, route: str, body: Mapping[str, JsonValue], most_bytes: int
+    ) -> tuple[int, bytes]:
         from aiohttp import ClientError
 
         assert self._session is not None
@@ -120,7 +142,7 @@ class EngineClient:
             async with self._session.post(
                 f"http://engine{route}", data=content, headers=headers, allow_redirects=False
             ) as response:
-                return response.status, await self._read(response)
+                return response.status, await self._read(response, most_bytes)
         except TimeoutError as error:
             raise ReplyError(
                 f"the server gave no answer within {self._limits.reply_s:g} s", is_transient=False
@@ -129,14 +151,14 @@ class EngineClient:
             reason = str(error) or type(error).__name__
             raise ReplyError(f"the connection broke: {reason}", is_transient=True) from error
 
-    async def _read(self, response: ClientResponse) -> bytes:
+    async def _read(self, response: ClientResponse, most_bytes: int) -> bytes:
         content = bytearray()
         async for chunk in response.content.iter_any():
             content += chunk
-            if len(content) > self._limits.reply_bytes:
+            if len(content) > most_bytes:
                 response.close()
                 raise ReplyError(
-                    f"the server's answer is larger than {self._limits.reply_bytes} bytes",
+                    f"the server's answer is larger than {most_bytes} bytes",
                     is_transient=False,
                 )
         return bytes(content)

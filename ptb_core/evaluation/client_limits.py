@@ -11,6 +11,8 @@ class ClientLimits:
 
     Attributes:
         reply_bytes: Largest reply.
+        head_bytes: Room in a reply besides its tokens.
+        token_bytes: Room in a reply for each token that was asked for.
         connect_s: Longest wait for a connection.
         reply_s: Longest time from question to whole answer, waiting in the server's queue
             included.
@@ -20,6 +22,8 @@ class ClientLimits:
     """
 
     reply_bytes: int = 64 * 2**20
+    head_bytes: int = 2**20
+    token_bytes: int = 512
     connect_s: float = 10.0
     reply_s: float = 4 * 3600.0
     stall_s: float = 3 * 3600.0

@@ -29,11 +29,11 @@ from ptb_core.evaluation.exchange import DataDir, Sample
 from ptb_core.evaluation.runners import PROGRAMS, hidden_from_sandboxes
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.evaluation.serving import (
-    LIMIT_HOURS,
     LiveServer,
     Subject,
     answer_details,
     ask_everything,
+    deadline_unix_s,
     end_of,
     lay_engine_files,
     require_all,
@@ -205,7 +205,7 @@ def _serving(job: EvaluationJob, folder: EvaluationFolder) -> Iterator[Session]:
             hidden=hidden_from_sandboxes(job, folder.path),
             network="none",
             devices=job.devices,
-            deadline_unix_s=time.time() + LIMIT_HOURS * 3600,
+            deadline_unix_s=deadline_unix_s(job.protocol),
             settings=job.sandbox_choice.settings,
         )
     )

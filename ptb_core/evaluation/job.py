@@ -220,6 +220,11 @@ def _refuse_obstacles(job: EvaluationJob) -> None:
     found = [
         f"engine {engine.name}: {text}" for text in engine_obstacles(job.engine, engine.settings)
     ]
+    if "tools" in job.task.spec.needs and job.subject.model.tool_parser is None:
+        found.append(
+            f"model {job.subject.model.name}: the task offers tools, and its manifest names no "
+            "tool_parser"
+        )
     if "execute" in job.task.spec.needs:
         if "execute" not in job.sandbox.spec.roles:
             found.append(f"sandbox {sandbox.name}: it cannot run programs that a model writes")
@@ -230,7 +235,7 @@ def _refuse_obstacles(job: EvaluationJob) -> None:
             ]
     if found:
         listed = "\n".join(f"  {text}" for text in found)
-        raise UsageError(f"{job.task.spec.name} cannot be evaluated on this machine:\n{listed}")
+        raise UsageError(f"{job.task.spec.name} cannot be evaluated like this:\n{listed}")
 
 
 def default_folder(job: EvaluationJob) -> Path:

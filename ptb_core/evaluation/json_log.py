@@ -1,6 +1,7 @@
 """Logs of JSON lines to which results are appended as they arrive, so that nothing is done twice.
 
-A last line that is torn (crash while writing) is cut off; a damaged line before it is an error.
+A last line that is torn (crash or full disk while writing) is cut off, and nothing is ever written
+behind it; a damaged line before it is an error.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class JsonLog(Generic[EntryT]):
         self.entries, whole_bytes = read_log(path, entry_type, what)
         self._stream: BinaryIO = path.open("ab", buffering=0)
         self._stream.truncate(whole_bytes)
+        self._whole_bytes = whole_bytes
+        self._failure: OSError | None = None
         self._synced = time.monotonic()
 
     def __enter__(self) -> JsonLog[EntryT]:
@@ -58,12 +61,28 @@ class JsonLog(Generic[EntryT]):
         """Keep an entry.
 
         Raises:
-            OSError: If it cannot be written; a part of its line is cut off on the next opening.
+            OSError: If it cannot be written. A part of its line that was written is cut off; where
+                that fails too, the next opening does it, and until then every entry is refused
+                with the same error.
         """
-        with naming_file(self._path):
-            write_all(self._stream.fileno(), msgspec.json.encode(entry) + b"\n")
+        if self._failure is not None:
+            raise self._failure
+        line = msgspec.json.encode(entry) + b"\n"
+        try:
+            with naming_file(self._path):
+                write_all(self._stream.fileno(), line)
+        except BaseException as error:
+            self._cut_off_part(error)
+            raise
+        self._whole_bytes += len(line)
         if time.monotonic() - self._synced > SYNC_S:
             self._sync()
+
+    def _cut_off_part(self, error: BaseException) -> None:
+        try:
+            self._stream.truncate(self._whole_bytes)
+        except OSError as obstacle:
+            self._failure = error if isinstance(error, OSError) else obstacle
 
     def _sync(self) -> None:
         with naming_file(self._path):

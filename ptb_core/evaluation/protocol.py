@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ptb_core.json_codec import encodable
 from ptb_core.seal_files import is_whole_tokenizer
 from ptb_core.specs import JsonValue, ModelSpec, ProtocolSpec
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 SEEDED_DATE = "2026-01-01"
 """Date that templates print under seeded requests (SmolLM3's prints today's)."""
+
+END_TOKEN_CHARACTERS = 200
+"""Longest text that is taken as an end token."""
 
 PAPER_V1 = ProtocolSpec(name="paper-v1", requests="published", scoring="published")
 STRICT = ProtocolSpec(name="strict", requests="seeded", scoring="repaired")
@@ -38,7 +42,11 @@ class EndTokens:
 
 
 def declared_end_tokens(checkpoint: Path) -> EndTokens:
-    """Return the end tokens that a checkpoint's own files declare; damaged files declare none."""
+    """Return the end tokens that a checkpoint's own files declare; damaged files declare none.
+
+    A text that is no Unicode, or longer than any token, declares none either: it would go into
+    every request.
+    """
     ids: list[int] = []
     for name in ("generation_config.json", "config.json"):
         value = _json_object(checkpoint / name).get("eos_token_id")
@@ -46,7 +54,14 @@ def declared_end_tokens(checkpoint: Path) -> EndTokens:
         ids += [item for item in found if isinstance(item, int) and not isinstance(item, bool)]
     token = _json_object(checkpoint / "tokenizer_config.json").get("eos_token")
     text = token.get("content") if isinstance(token, dict) else token
-    return EndTokens(ids=tuple(dict.fromkeys(ids)), texts=(text,) if isinstance(text, str) else ())
+    return EndTokens(
+        ids=tuple(dict.fromkeys(ids)),
+        texts=(text,) if isinstance(text, str) and _can_be_a_token(text) else (),
+    )
+
+
+def _can_be_a_token(text: str) -> bool:
+    return len(text) <= END_TOKEN_CHARACTERS and encodable(text) == text
 
 
 def seeded_generation_config(checkpoint: Path, base_model: Path) -> dict[str, JsonValue]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -17,6 +18,11 @@ from ptb_core.evaluation.exchange import (
 from ptb_core.evaluation.questions import split_pair
 
 ERROR_CHARACTERS = 2000
+
+_TOO_LONG = re.compile(
+    r"maximum (?:context|model) length|max_tokens must be at least 1|leaves no room for a prompt",
+    re.IGNORECASE,
+)
 
 
 class UnreadableReplyError(ValueError):
@@ -63,10 +69,13 @@ class _Choice:
     ptb_loglikelihood: _Likelihood | None = None
 
 
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Usage:
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,9 +124,17 @@ def read_error(content: bytes) -> str:
         value = None
     for candidate in (value.get("error"), value) if isinstance(value, dict) else ():
         if isinstance(candidate, dict) and isinstance(candidate.get("message"), str):
-            text = candidate["message"]
+            text = candidate["message"].encode("utf-8", "replace").decode()
             break
     return text[:ERROR_CHARACTERS]
+
+
+def says_too_long(error: str) -> bool:
+    """Say whether a refusal is about the length of the prompt.
+
+    Source: the words of vLLM 0.11 to 0.32 and of this project's own engine.
+    """
+    return _TOO_LONG.search(error) is not None
 
 
 def _finish_reason(reason: str | None) -> Literal["stop", "length", "tool_calls"]:

@@ -40,6 +40,11 @@ def rounds_of(protocol: ProtocolSpec) -> tuple[Round, ...]:
     return tuple(Round(number=number, seed=seed) for number, seed in enumerate(seeds, start=1))
 
 
+def alone(one: Round, protocol: ProtocolSpec) -> ProtocolSpec:
+    """Return the protocol that asks for one of another protocol's evaluations and no more."""
+    return protocol if one.seed is None else replace(protocol, seeds=(one.seed,))
+
+
 def options_of(one: Round, options: GenerateOptions) -> GenerateOptions:
     """Return how the model is asked in one round."""
     if one.seed is None:

@@ -19,6 +19,7 @@ from ptb_core.evaluation.exchange import Sample, SampleScore, TaskScore
 from ptb_core.evaluation.rounds import Round, average, over_rounds, rounds_of, seed_table
 from ptb_core.evaluation.score import ScoredSamples, evaluation_of, score_both
 from ptb_core.interfaces import Task
+from ptb_core.json_codec import encodable
 from ptb_core.records import Evaluation
 from ptb_core.specs import SCORINGS, JsonValue, ProtocolSpec, Scoring
 
@@ -55,7 +56,7 @@ class ScoredCompletions:
             for scoring, result in one.scored.items()
             for sample in result.samples
         ]
-        return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+        return b"".join(msgspec.json.encode(encodable(row)) + b"\n" for row in rows)
 
 
 def score_completions(
@@ -141,7 +142,7 @@ def _evaluation(
     merged = {
         scoring: ScoredSamples(
             samples=_in_every_round(rounds, scoring),
-            total=_average([one.scored[scoring].total for one in rounds]),
+            total=_average([_whole(one.scored[scoring]) for one in rounds]),
             failures={
                 sample: f"seed {one.round.seed}: {reason}"
                 for one in rounds
@@ -151,10 +152,16 @@ def _evaluation(
         for scoring in SCORINGS
     }
     totals: list[Mapping[Scoring, TaskScore]] = [
-        {s: r.total for s, r in one.scored.items() if r.total is not None} for one in rounds
+        {s: total for s, r in one.scored.items() if (total := _whole(r)) is not None}
+        for one in rounds
     ]
     seeds = seed_table([one.round for one in rounds], totals)
     return evaluation_of(merged, n_samples, counted, {**details, "seeds": seeds})
+
+
+def _whole(scored: ScoredSamples) -> TaskScore | None:
+    """Return the score of a round, or None when samples lack one: part of it is no score."""
+    return None if scored.failures else scored.total
 
 
 def _in_every_round(rounds: Sequence[ScoredRound], scoring: Scoring) -> tuple[SampleScore, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ptb_core.atomic import write_json
+from ptb_core.canonical import file_sha256
 from ptb_core.errors import EngineError
 from ptb_core.evaluation.exchange import DataDir, Sample
 from ptb_core.evaluation.protocol import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from ptb_core.evaluation.questions import SampleRequests
 
 LIMIT_HOURS = 8.0
-"""Longest generation. Source: the published evaluation allows 8 hours per try."""
+"""Longest generation of one round. Source: the published evaluation allows 8 hours per try."""
 
 END_SEEN_S = 1.0
 """Longest time until the end of a server whose connection broke is seen."""
@@ -69,6 +70,15 @@ def lay_engine_files(folder: Path, subject: Subject) -> None:
     folder.mkdir()
     config = seeded_generation_config(subject.checkpoint, subject.base_model)
     write_json(folder / "generation_config.json", config)
+
+
+def deadline_unix_s(protocol: ProtocolSpec) -> float:
+    """Return when a serving session that is opened now must end, whose rounds follow each other.
+
+    Args:
+        protocol: In how many rounds everything is asked.
+    """
+    return time.time() + LIMIT_HOURS * 3600 * len(rounds_of(protocol))
 
 
 def serve_mounts(
@@ -231,10 +241,12 @@ def answer_details(
     """
     from ptb_core.evaluation.generate import sum_up
 
+    template = Path(model.chat_template)
     return {
         "protocol": msgspec.to_builtins(protocol),
         "engine": msgspec.to_builtins(engine),
         "server": dict(server or {}),
+        "chat_template_sha256": file_sha256(template) if template.is_file() else None,
         "template_date": template_date(protocol) or time.strftime("%Y-%m-%d"),
         "max_tokens": longest_answer_tokens(protocol, task.max_tokens, model),
         "generation": msgspec.to_builtins(sum_up([result.summary for result in results])),

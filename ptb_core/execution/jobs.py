@@ -38,7 +38,9 @@ class ProgramLimits:
         file_gib: Largest single file.
         processes: Number of processes and threads.
         open_files: Open files of each process.
-        cpu_share: Processor seconds of each process, in parts of the program's time limit.
+        cpu_share: Processor seconds of all its processes together, in parts of the program's
+            time limit. Beyond them the program has run out of time: one that spins in many
+            processes must not slow others down until they do.
     """
 
     memory_gib: float = 2.0

@@ -35,10 +35,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 WATCH_S = 0.1
-"""Seconds between two looks at the number of processes and the memory file system."""
+"""Seconds between two looks at the processes, their processor time and the memory file system."""
 
 TAIL_BYTES = 8192
 MESSAGES_AT_ONCE = 1024
@@ -47,7 +47,8 @@ END = b"end of program"
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 _CREDENTIALS = struct.Struct("iii")
 _SHARED_MEMORY = "/dev/shm"
-_PARENT, _THREADS = 1, 17
+_STATE, _PARENT, _USER, _SYSTEM, _WAITED_USER, _WAITED_SYSTEM = 0, 1, 11, 12, 13, 14
+_THREADS, _START = 17, 19
 """Fields of ``/proc/PID/stat``, counted from the state."""
 
 BOOT = """\
@@ -95,8 +96,9 @@ class Launch:
 
     Args:
         job: ``program``; ``token``, the secret, or None where none is wanted; ``timeout_s``;
-            ``address_bytes``, ``cpu_s``, ``file_bytes`` and ``open_files`` for the kernel;
-            ``processes`` and ``shared_bytes`` for the looks.
+            ``address_bytes``, ``file_bytes`` and ``open_files`` for the kernel; ``processes`` and
+            ``shared_bytes`` for the looks; ``cpu_s`` for both: the kernel keeps each process to
+            it, the looks keep all processes together to it.
     """
 
     def __init__(self, job: dict[str, Any]) -> None:
@@ -108,6 +110,7 @@ class Launch:
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._shared_before = _shared_memory_bytes()
+        self._own_ticks: dict[tuple[int, int], int] = {}
 
     def run(self) -> dict[str, Any]:
         """Start the program, wait for its end or make it, and say how it ended."""
@@ -194,11 +197,29 @@ class Launch:
             os.close(ended)
 
     def _excess(self) -> str | None:
-        if sum(descendants().values()) > self._job["processes"]:
+        found = descendants()
+        if sum(process.threads for process in found.values()) > self._job["processes"]:
             return "killed"
+        # A child that is waited for while the looks go on may be seen twice: itself, and in its
+        # parent. A second look says the truth.
+        if self._has_used_its_time(found) and self._has_used_its_time(descendants()):
+            return "timeout"
         if _shared_memory_bytes() - self._shared_before > self._job["shared_bytes"]:
             return "out-of-memory"
         return None
+
+    def _has_used_its_time(self, found: dict[int, Process]) -> bool:
+        """Say whether all processes together took more processor time than the program has.
+
+        Those that ended count: by what their parent took over when it waited for them or, where
+        nobody waits, by what they had taken at the last look.
+        """
+        for pid, process in found.items():
+            self._own_ticks[pid, process.start] = process.own_ticks
+        waited = sum(process.own_ticks + process.waited_ticks for process in found.values())
+        ticks = max(waited, sum(self._own_ticks.values()))
+        cpu_s: int = self._job["cpu_s"]
+        return ticks > cpu_s * os.sysconf("SC_CLK_TCK")
 
     def _take_output(self, chunks: int) -> None:
         """Read what was written, keeping its end; a program cannot fill anything by talking."""
@@ -273,39 +294,66 @@ def end_descendants(patience_s: float = 10.0) -> None:
         time.sleep(0.002)
 
 
-def descendants() -> dict[int, int]:
-    """Return the number of threads of each process that descends from this one."""
+class Process(NamedTuple):
+    """One process, running or ended and not yet waited for.
+
+    Attributes:
+        start: Clock tick at which it began; with its number, it names it for good.
+        threads: Threads; 0 when it has ended.
+        own_ticks: Processor time of all its threads, in clock ticks.
+        waited_ticks: Processor time of the children that it waited for, and of theirs.
+    """
+
+    start: int
+    threads: int
+    own_ticks: int
+    waited_ticks: int
+
+
+def descendants() -> dict[int, Process]:
+    """Return every process that descends from this one, by its number."""
     children: dict[int, list[int]] = {}
-    threads: dict[int, int] = {}
+    processes: dict[int, Process] = {}
     with os.scandir("/proc") as entries:
         names = [entry.name for entry in entries if entry.name.isdigit()]
     for name in names:
         if (fields := _stat(name)) is not None:
             children.setdefault(int(fields[_PARENT]), []).append(int(name))
-            threads[int(name)] = int(fields[_THREADS])
-    found: dict[int, int] = {}
+            processes[int(name)] = _process(fields)
+    found: dict[int, Process] = {}
     waiting = list(children.get(os.getpid(), ()))
     while waiting:
         pid = waiting.pop()
         if pid not in found:
-            found[pid] = threads[pid]
+            found[pid] = processes[pid]
             waiting += children.get(pid, ())
     return found
 
 
+def _process(fields: list[bytes]) -> Process:
+    threads = int(fields[_THREADS])
+    # A process whose first thread has ended looks like a dead one while other threads go on.
+    has_ended = fields[_STATE] in (b"Z", b"X") and threads < 2
+    return Process(
+        start=int(fields[_START]),
+        threads=0 if has_ended else threads,
+        own_ticks=int(fields[_USER]) + int(fields[_SYSTEM]),
+        waited_ticks=int(fields[_WAITED_USER]) + int(fields[_WAITED_SYSTEM]),
+    )
+
+
 def _stat(pid: str) -> list[bytes] | None:
-    """Return the fields of a process behind its name; None for one that has ended."""
+    """Return the fields of a process behind its name; None for one that is gone."""
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     except OSError:
         return None
     try:
-        fields = os.read(descriptor, 4096).rpartition(b")")[2].split()
+        return os.read(descriptor, 4096).rpartition(b")")[2].split()
     except OSError:
         return None
     finally:
         os.close(descriptor)
-    return None if fields[0] == b"Z" else fields
 
 
 def _send(pids: Iterable[int], number: int) -> None:

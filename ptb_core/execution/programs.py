@@ -50,6 +50,7 @@ _LOOK_EVERY_S = 0.2
 PROBE = """\
 import importlib.util, json, platform, sys
 known = ("numpy", "scipy", "sympy", "pandas")
+print()
 print(json.dumps({
     "python": platform.python_version(),
     "implementation": platform.python_implementation(),
@@ -57,7 +58,10 @@ print(json.dumps({
     "packages": [name for name in known if importlib.util.find_spec(name) is not None],
 }))
 """
-"""First program of every runner: shows that programs run to their end here, and under what."""
+"""First program of every runner: shows that programs run to their end here, and under what.
+
+A line of its own tells what; the interpreter may print others (``sitecustomize``, warnings).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +172,14 @@ class SandboxProgramRunner(ProgramRunner):
                 f"sandbox {name!r} runs no programs: a program that only names its Python ended "
                 f"with {result.reason}, exit status {result.exit_code}: {result.output_tail}"
             )
-        self._facts |= msgspec.json.decode(result.output_tail, type=dict)
-        self._facts |= {
+        facts = _facts_in(result.output_tail)
+        if facts is None:
+            raise StopCheckingError(
+                f"sandbox {name!r} runs no programs: a program that names its Python ended well, "
+                "but no line that it wrote does so; what its Python prints by itself must not "
+                f"hide it: {result.output_tail}"
+            )
+        self._facts |= msgspec.to_builtins(facts) | {
             "limits": asdict(self._place.limits),
             "environment": ENVIRONMENT,
             "at_once": self.max_in_flight,
@@ -241,6 +251,21 @@ class SandboxProgramRunner(ProgramRunner):
             status = session.wait(process, _LOOK_EVERY_S)
         stdout, stderr = session.logs(process, "stdout"), session.logs(process, "stderr")
         return result_of(job, status, stdout, stderr)
+
+
+class _Python(msgspec.Struct, frozen=True, kw_only=True):
+    python: str
+    implementation: str
+    executable: str
+    packages: list[str]
+
+
+def _facts_in(output: str) -> _Python | None:
+    """Return what the last line says that the probe wrote."""
+    for line in reversed(output.splitlines()):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeEncodeError):
+            return msgspec.json.decode(line, type=_Python)
+    return None
 
 
 def _remove(folder: Path) -> None:

@@ -92,11 +92,7 @@ class GraderClient:
         status, content, wait_s = await self._post(msgspec.json.encode(body), timeout_s)
         if status != 200:
             raise failure_of(status, content, wait_s, self._spec, self._key)
-        try:
-            reply = read_reply(content)
-        except HalfAnswerError as error:
-            raise HalfAnswerError(self._key.hidden_in(str(error)), error.use) from None
-        return GraderReply(text=self._key.hidden_in_reply(reply.text), use=reply.use)
+        return read_reply(content, self._key)
 
     async def _post(self, content: bytes, timeout_s: float) -> tuple[int, bytes, float | None]:
         from aiohttp import (

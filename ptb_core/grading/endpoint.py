@@ -6,6 +6,7 @@ is shown, raised or kept holds it: what an endpoint says goes through :meth:`Key
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -30,8 +31,14 @@ class Key:
     value: str = field(repr=False)
 
     def hidden_in(self, text: str) -> str:
-        """Return a text of the endpoint's, such as an error, without the key."""
-        return text.replace(self.value, HIDDEN) if self.value else text
+        """Return a text of the endpoint's, such as an error, without the key.
+
+        Only a whole key is found, so a text is cut after this, never before. Within JSON a key
+        may be spelled with backslashes.
+        """
+        if not self.value:
+            return text
+        return text.replace(json.dumps(self.value)[1:-1], HIDDEN).replace(self.value, HIDDEN)
 
     def hidden_in_reply(self, text: str) -> str:
         """Return a graded reply without the key, if the key is a secret at all."""

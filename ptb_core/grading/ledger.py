@@ -5,6 +5,9 @@ booked; others' bookings are looked at every :data:`REFRESH_S` seconds, less oft
 takes long. The limit can therefore be
 passed by the requests that are under way at that moment in all processes together, and by what
 others booked within those seconds: never by more questions than that.
+
+Requests that break off or time out without a whole reply are not booked, though the endpoint may
+bill them: nobody but the endpoint knows at what.
 """
 
 from __future__ import annotations

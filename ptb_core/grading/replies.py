@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ptb_core.grading.endpoint import Key
 from ptb_core.grading.failures import WORDS_CHARACTERS, HalfAnswerError
 from ptb_core.grading.prices import TokenUse
 from ptb_core.specs import JsonValue
+
+REFUSAL_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +28,12 @@ class GraderReply:
     use: TokenUse | None
 
 
-def read_reply(content: bytes) -> GraderReply:
+def read_reply(content: bytes, key: Key) -> GraderReply:
     """Return what a reply of status 200 says.
+
+    Args:
+        content: The reply's body.
+        key: Hidden in whatever the endpoint says, before that is cut to a length one can read.
 
     Raises:
         HalfAnswerError: If it is no JSON, lacks the form of the API, was cut off, or is empty.
@@ -34,22 +41,25 @@ def read_reply(content: bytes) -> GraderReply:
     try:
         value = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise HalfAnswerError(f"its reply is no JSON ({error})") from error
+        raise HalfAnswerError(f"its reply is no JSON ({key.hidden_in(str(error))})") from None
     use = _use(value)
     choice = _first_choice(value)
     message = choice.get("message") if choice else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        shown = msgspec.json.encode(value)[:WORDS_CHARACTERS].decode("utf-8", "replace")
+        shown = key.hidden_in(msgspec.json.encode(value).decode())[:WORDS_CHARACTERS]
         raise HalfAnswerError(f"its reply has not the form of chat completions: {shown}", use)
     reason = choice.get("finish_reason")
     if reason != "stop":
-        raise HalfAnswerError(f"its reply ended for the reason {reason!r}, not 'stop'", use)
+        words = key.hidden_in(reason) if isinstance(reason, str) else reason
+        shown = key.hidden_in(repr(words))[:WORDS_CHARACTERS]
+        raise HalfAnswerError(f"its reply ended for the reason {shown}, not 'stop'", use)
     text = message.get("content")
     if not isinstance(text, str) or not text.strip():
         refusal = message.get("refusal")
-        why = f": it refuses ({refusal[:200]})" if isinstance(refusal, str) and refusal else ""
+        words = key.hidden_in(refusal)[:REFUSAL_CHARACTERS] if isinstance(refusal, str) else ""
+        why = f": it refuses ({words})" if words else ""
         raise HalfAnswerError(f"its reply is empty{why}", use)
-    return GraderReply(text=text, use=use)
+    return GraderReply(text=key.hidden_in_reply(text), use=use)
 
 
 def _first_choice(value: JsonValue) -> Mapping[str, JsonValue] | None:

@@ -25,7 +25,8 @@ class GraderTerms:
         grader: The grader.
         price: Its price, or None when it is not known.
         budget_usd: What all grading of a run may cost together; None sets no limit. Needs a
-            price.
+            price. Requests without a reply are not booked, though they may be billed: see
+            :mod:`ptb_core.grading.ledger`.
     """
 
     grader: GraderSpec

@@ -211,6 +211,23 @@ class Checker:
         spec = self._spec("task", name)
         return isinstance(spec, TaskSpec) and "execute" in spec.needs
 
+    def tools(self, tasks: Sequence[str], models: Sequence[str]) -> None:
+        """Check that models whose tasks offer tools say how their tool calls are written."""
+        offering = [name for name in tasks if self._offers_tools(name)]
+        for index, name in enumerate(models):
+            spec = self._spec("model", name)
+            if offering and isinstance(spec, ModelSpec) and spec.tool_parser is None:
+                self.fault(
+                    f"$.models[{index}]",
+                    f"{name!r}, whose manifest names no tool_parser, for the task "
+                    f"{', '.join(offering)}, which offers tools",
+                    "a model with a tool_parser, or other tasks",
+                )
+
+    def _offers_tools(self, name: str) -> bool:
+        spec = self._spec("task", name)
+        return isinstance(spec, TaskSpec) and "tools" in spec.needs
+
     def engine(self, data: Mapping[str, JsonValue], *, in_image: bool) -> ComponentChoice:
         """Check the engine; servers in an image are not looked for on this machine."""
         choice = self.choice("engine", data, "$.engine")

@@ -41,7 +41,8 @@ class Budgets:
     Attributes:
         run_usd: Agents of the whole run.
         cell_usd: Agents of each cell.
-        grader_usd: Grading of the whole run, all its scorings together.
+        grader_usd: Grading of the whole run, all its scorings together. Requests that break off
+            or time out without a reply are not booked on it, though the endpoint may bill them.
     """
 
     run_usd: float | None = None

@@ -108,6 +108,8 @@ class _Reader:
             checker.component("task", name, path)
         for path, name in sound.items("models"):
             checker.component("model", name, path)
+        if sound.has("tasks") and sound.has("models"):
+            checker.tools(data["tasks"], data["models"])
         agents = tuple(checker.agent(agent, path) for path, agent in sound.items("agents"))
         if sound.has("sandbox"):
             sandbox = self._sandbox()
@@ -134,6 +136,7 @@ class _Reader:
         checker.protocol(data["protocol"], protocol)
         tasks = checker.names("task", data["tasks"], "$.tasks")
         models = checker.names("model", data["models"], "$.models")
+        checker.tools(tasks, models)
         agents = checker.agents(data["agents"])
         sandbox = self._sandbox()
         checker.sandbox(sandbox, condition, agents)

@@ -124,9 +124,16 @@ class Generated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """The completions are scored both ways; None when there were none."""
+    """The completions are scored both ways.
+
+    Attributes:
+        evaluation: None when there were no completions.
+        checks: The log of checks that it rests on, or None when the task has none or the marker
+            did not note it.
+    """
 
     evaluation: Evaluation | None
+    checks: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ continues where it stood. A generation that is done again has a log of its own.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,13 +23,14 @@ from ptb_core.errors import (
 from ptb_core.evaluation.engine_mounts import engine_mounts
 from ptb_core.evaluation.exchange import Sample
 from ptb_core.evaluation.protocol import seeded_generation_config
+from ptb_core.evaluation.rounds import alone, rounds_of
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.evaluation.serving import (
-    LIMIT_HOURS,
     LiveServer,
     Subject,
     answer_details,
     ask_everything,
+    deadline_unix_s,
     end_of,
     require_all,
     serve_mounts,
@@ -39,7 +39,8 @@ from ptb_core.evaluation.serving import (
 from ptb_core.gpus import gpus_of_condition
 from ptb_core.interfaces import Endpoint, Engine, Session
 from ptb_core.retention.notes import refuse_removed_checkpoint
-from ptb_core.sandboxing import SandboxRequest
+from ptb_core.sandboxing import SandboxFacts, SandboxRequest
+from ptb_core.specs import ProtocolSpec
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
 from ptb_core.stages.control import checkpoints_fault
 from ptb_core.stages.live import read_live
@@ -63,31 +64,34 @@ def generate(context: StageContext) -> Generated:
     Raises:
         EngineError: If the server could not be started or died for a reason that is not the
             checkpoint's, as far as is known; the attempt may be repeated.
+        CellStoppedError: If the supervisor was asked to stop.
     """
     checkpoint = checkpoint_of(context)
     if checkpoint is None:
         return Generated(state="skipped", reason="there is no submission to serve")
     _end_earlier_session(context)
     wait_for_room(context, "generate", generate_need())
+    session = _open(context, checkpoint)
+    facts = session.facts()
     try:
-        return _answer(context, checkpoint)
-    except EngineError as error:
+        return _answer(context, checkpoint, session, facts)
+    except (CheckpointError, EngineError) as error:
         fault = checkpoints_fault(context, error, lambda: _ask_base_model(context))
         if fault is None:
             raise
-        return Generated(state="unloadable", reason=fault)
+        return Generated(state="unloadable", reason=fault, facts=facts)
 
 
-def _answer(context: StageContext, checkpoint: Path) -> Generated:
-    session = _open(context, checkpoint)
-    facts = session.facts()
+def _answer(
+    context: StageContext, checkpoint: Path, session: Session, facts: SandboxFacts
+) -> Generated:
+    """Serve and ask; the session is closed when this returns or raises."""
     log, progress = _log(context), progress_of(context, "generate")
     try:
         endpoint = _serve(context, session, checkpoint)
-        results = _ask(context, endpoint, checkpoint, _samples(context), log, progress)
+        protocol = context.run.plan.protocol
+        results = _ask(context, endpoint, checkpoint, protocol, _samples(context), log, progress)
         end = end_of(_engine(context), session, endpoint, results)
-    except CheckpointError as error:
-        return Generated(state="unloadable", reason=str(error), facts=facts)
     finally:
         session.close()
     context.raise_if_stopping()
@@ -109,15 +113,26 @@ def _answer(context: StageContext, checkpoint: Path) -> Generated:
 
 
 def _ask_base_model(context: StageContext) -> int:
-    """Serve the base model and ask it what has no answer yet; return how much was answered."""
+    """Serve the base model and ask it what has no answer yet; return how much it answered.
+
+    It is asked in one round only. The number is that of its answers, of which a sample can need
+    several.
+    """
+    context.raise_if_stopping()
     base_model = context.result("prepare", Prepared).base_model
-    waiting = _unanswered(context)[:CONTROL_SAMPLES]
+    protocol, waiting = _unanswered(context)
     log = context.attempt_dir / f"control-{context.fence}.jsonl"
     session = _open(context, base_model, "control")
     try:
         endpoint = _serve(context, session, base_model)
         results = _ask(
-            context, endpoint, base_model, waiting, log, lambda *_: context.raise_if_stopping()
+            context,
+            endpoint,
+            base_model,
+            protocol,
+            waiting[:CONTROL_SAMPLES],
+            log,
+            lambda *_: context.raise_if_stopping(),
         )
         end = end_of(_engine(context), session, endpoint, results)
     except CheckpointError as error:
@@ -125,15 +140,26 @@ def _ask_base_model(context: StageContext) -> int:
     finally:
         session.close()
     require_all(results, end)
-    return len(waiting)
+    return sum(result.summary.requests for result in results)
 
 
-def _unanswered(context: StageContext) -> Sequence[Sample]:
+def _unanswered(context: StageContext) -> tuple[ProtocolSpec, Sequence[Sample]]:
+    """Return the samples that lack answers in the first round that does, and that round's protocol.
+
+    Rounds follow each other, so it is the one that failed. All samples of the first round where
+    nothing is lacking.
+    """
     from ptb_core.evaluation.generate import read_completions
 
-    samples = _samples(context)
-    answered = read_completions(_log(context)) if _log(context).exists() else {}
-    return [sample for sample in samples if sample.id not in answered] or samples
+    protocol, samples = context.run.plan.protocol, _samples(context)
+    rounds = rounds_of(protocol)
+    if _log(context).exists():
+        for one in rounds:
+            answered = read_completions(_log(context), one.number)
+            waiting = [sample for sample in samples if sample.id not in answered]
+            if waiting:
+                return alone(one, protocol), waiting
+    return alone(rounds[0], protocol), samples
 
 
 def checkpoint_of(context: StageContext) -> Path | None:
@@ -173,7 +199,7 @@ def _open(context: StageContext, checkpoint: Path, purpose: str = "serve") -> Se
             hidden=hidden_paths(context.run_folder.path, prepared),
             network="none",
             devices=gpus_of_condition(plan.condition.gpus),
-            deadline_unix_s=time.time() + LIMIT_HOURS * 3600,
+            deadline_unix_s=deadline_unix_s(plan.protocol),
             image=plan.sandbox.image,
             settings=plan.sandbox.settings,
         )
@@ -220,6 +246,7 @@ def _ask(
     context: StageContext,
     endpoint: Endpoint,
     checkpoint: Path,
+    protocol: ProtocolSpec,
     samples: Sequence[Sample],
     log: Path,
     progress: Callable[[int, int], None],
@@ -229,7 +256,7 @@ def _ask(
         data_dir_of(context.result("prepare", Prepared)),
         samples,
         _subject(context, checkpoint),
-        context.run.plan.protocol,
+        protocol,
         endpoint,
         log,
         progress,

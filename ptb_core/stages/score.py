@@ -16,6 +16,7 @@ from ptb_core.damage import unreadable
 from ptb_core.errors import RecordError
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.stages.context import Generated, Prepared, Scored, StageContext
+from ptb_core.stages.markers import read_marker
 from ptb_core.stages.prepare import data_dir_of
 from ptb_core.stages.progress import progress_of
 
@@ -34,13 +35,14 @@ def score(context: StageContext) -> Scored:
     protocol = context.run.plan.protocol
     task = context.catalogue.task(context.cell.task)
     prepared = context.result("prepare", Prepared)
+    checks = _checks(context)
     scored = score_completions(
         task,
         samples_of(task, data_dir_of(prepared), protocol.limit),
         protocol,
         generated.completions,
         Runners(programs=programs_of(context), grader=grader_of(context)),
-        _checks(context),
+        checks,
         details={
             **generated.details,
             "data": dict(prepared.revisions),
@@ -49,15 +51,20 @@ def score(context: StageContext) -> Scored:
         progress=progress_of(context, "score"),
     )
     write_bytes(context.attempt_dir / "samples.jsonl", scored.lines())
-    return Scored(evaluation=scored.evaluation)
+    return Scored(evaluation=scored.evaluation, checks=checks if checks.exists() else None)
 
 
 def _checks(context: StageContext) -> Path:
     """Return the log of checks; trying a cell again that has no score goes on with its own."""
+    folder = context.folder.stage("score")
     earlier = context.earlier_attempt("score")
-    is_retry = context.redo is not None and context.redo.kind == "retry"
-    name = f"checks-after-{earlier:03}.jsonl" if earlier and not is_retry else "checks.jsonl"
-    return context.folder.stage("score") / name
+    if not earlier:
+        return folder / "checks.jsonl"
+    if context.redo is not None and context.redo.kind == "retry":
+        before = read_marker(context.folder.attempt_marker("score", earlier), Scored)
+        if before is not None and before.checks is not None:
+            return before.checks
+    return folder / f"checks-after-{earlier:03}.jsonl"
 
 
 def _sha256(text: str) -> str:

@@ -16,6 +16,7 @@ from ptb_core.data import data_dir
 from ptb_core.errors import EngineError
 from ptb_core.evaluation import serving
 from ptb_core.evaluation.client_limits import ClientLimits
+from ptb_core.evaluation.completion_log import read_completions
 from ptb_core.journal import append_event
 from ptb_core.run_folder import RunFolder
 from ptb_core.stages import generate as generate_stage
@@ -122,6 +123,65 @@ def test_what_fails_twice_while_the_base_model_answers_is_a_failed_evaluation(
     assert result.state == "unloadable"
     assert words in result.reason
     assert "the base model, served in the same way, answered " in result.reason
+    assert result.facts is not None
+
+
+def test_a_refused_checkpoint_has_failed_at_once_when_the_base_model_answers(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    base, own = make_checkpoint(tmp_path / "base"), make_checkpoint(tmp_path / "own")
+    (own / "config.json").write_text("[]", "utf-8")
+    here = attempt(run, MINE, 1, base, own)
+    result = generate(here)
+    assert result.state == "unloadable"
+    assert result.reason == (
+        f"the checkpoint cannot be served: {own}/config.json holds a list, expected a JSON object"
+    )
+    assert result.facts is not None
+    assert len(read_completions(here.attempt_dir / "control-1.jsonl")) == 8
+
+
+@pytest.mark.parametrize("fault", ["no-memory", "refused"])
+def test_a_checkpoint_refused_by_a_machine_that_serves_nothing_may_be_tried_again(
+    run: RunFolder, tmp_path: Path, fault: str
+) -> None:
+    base, own = make_checkpoint(tmp_path / "base", fault), make_checkpoint(tmp_path / "own")
+    sound = own.joinpath("config.json").read_text("utf-8")
+    (own / "config.json").write_text("[]", "utf-8")
+    if fault == "refused":
+        (base / "config.json").write_text("[]", "utf-8")
+    with pytest.raises(EngineError) as caught:
+        generate(attempt(run, MINE, 1, base, own))
+    assert str(caught.value).startswith(
+        f"the checkpoint cannot be served: {own}/config.json holds a list"
+    )
+    assert "is not served either, so the machine is at fault" in str(caught.value)
+    for folder in (base, own):
+        (folder / "config.json").write_text(sound, "utf-8")
+        (folder / "fault.txt").write_text("", "utf-8")
+    assert generate(attempt(run, MINE, 2, base, own)).state == "done"
+
+
+def test_the_base_model_is_asked_what_the_failed_round_lacks_and_no_other_round(
+    tmp_path: Path,
+) -> None:
+    """Three answers per try: the first round's five are there when the second try fails."""
+    settings = {"python": str(make_environment(tmp_path / "environment")), "max_num_seqs": 1}
+    protocol = {
+        "base": "strict", "limit": 5, "seeds": [5, 9], "sampling": {"temperature": 1},
+    }  # fmt: skip
+    engine = {"name": "vllm", "settings": settings}
+    run = small_run(tmp_path, engine=engine, protocol=protocol)
+    base, own = make_checkpoint(tmp_path / "base"), make_checkpoint(tmp_path / "own", "die")
+    with pytest.raises(EngineError):
+        generate(attempt(run, MINE, 1, base, own))
+    here = attempt(run, MINE, 2, base, own)
+    result = generate(here)
+    assert result.reason.endswith("answered 4 of those questions")
+    log = here.folder.stage("generate") / "completions.jsonl"
+    first, second = set(read_completions(log, 1)), set(read_completions(log, 2))
+    assert set(read_completions(here.attempt_dir / "control-1.jsonl")) == first - second
+    assert (len(first), len(second)) == (5, 1)
 
 
 def test_how_a_dead_server_ended_is_told(run: RunFolder, tmp_path: Path) -> None:

@@ -24,8 +24,6 @@ from ptb_core.evaluation.serving import Subject, lay_engine_files, serve_mounts,
 from ptb_core.seal import seal_submission
 from ptb_core.specs import ModelSpec, ProtocolSpec
 
-pytestmark = pytest.mark.slow
-
 EMBEDDED = data_dir() / "embedded"
 BASE = EMBEDDED / "models" / "tiny-qwen3"
 TURN_END = "<|im_end|>"
@@ -99,7 +97,12 @@ def saved_as(form: str, fine_tuned: Path, workspace: Path) -> Path:
     return workspace
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(
+    params=[
+        pytest.param("transformers", marks=pytest.mark.slow),
+        pytest.param("vllm", marks=pytest.mark.vllm),
+    ]
+)
 def engine_name(request: pytest.FixtureRequest) -> str:
     if request.param == "vllm" and "PTB_TEST_VLLM_PYTHON" not in os.environ:
         pytest.skip("PTB_TEST_VLLM_PYTHON names no interpreter that has vLLM")

@@ -21,7 +21,7 @@ from ptb_plugins.engines.transformers.requests import BadRequest, ChatBody
 from tests.templates.conversations import CONVERSATIONS
 from tests.templates.rendering import REFUSED
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.vllm
 
 FAMILIES = ("qwen", "smollm", "gemma")
 TEMPLATES = data_dir() / "registry" / "templates"

@@ -70,19 +70,60 @@ def test_tool_calls_keep_their_raw_arguments() -> None:
     assert (completion.text, completion.finish_reason) == (None, "tool_calls")
 
 
+TOO_LONG = "This model's maximum context length is 9 tokens."
+
+
 @pytest.mark.parametrize(
-    "body", [{"error": {"message": "too long"}}, {"message": "too long"}, b"too long"]
+    "body", [{"error": {"message": TOO_LONG}}, {"message": TOO_LONG}, TOO_LONG]
 )
-def test_status_400_is_an_answer_with_the_servers_words(body: Any) -> None:
-    completion = ask(answering(400, body))
+def test_a_prompt_that_is_too_long_is_an_answer_with_the_servers_words(body: Any) -> None:
+    completion = ask(answering(400, body.encode() if isinstance(body, str) else body))
     assert completion == Completion(
-        text=None, finish_reason="error", error="too long", http_status=400
+        text=None, finish_reason="error", error=TOO_LONG, http_status=400
     )
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "max_tokens must be at least 1, got -2",
+        "The decoder prompt (length 9) is longer than the maximum model length of 8.",
+        "max_tokens is 9, which leaves no room for a prompt: the context holds 8 tokens",
+    ],
+)
+def test_every_servers_words_for_a_prompt_that_is_too_long_are_known(words: str) -> None:
+    assert ask(answering(400, {"error": {"message": words}})).error == words
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
+        "the messages do not fit the chat template: roles must alternate",
+    ],
+)
+def test_any_other_refusal_is_no_answer(words: str) -> None:
+    """Else a server that was started wrongly would make every sample a wrong answer."""
+    error = failure(answering(400, {"error": {"message": words}}))
+    assert error.is_transient is False
+    assert str(error) == f"the server answered status 400: {words}"
+
+
 def test_an_endless_error_text_is_shortened() -> None:
-    completion = ask(answering(400, b"x" * 9000))
-    assert completion.error == "x" * 2000
+    completion = ask(answering(400, TOO_LONG.encode() + b"x" * 9000))
+    assert completion.error == (TOO_LONG + "x" * 9000)[:2000]
+
+
+def test_an_error_text_that_is_no_unicode_can_be_written_down() -> None:
+    body = b'{"error": {"message": "%s \\ud800"}}' % TOO_LONG.encode()
+    assert ask(answering(400, body)).error == f"{TOO_LONG} ?"
+
+
+@pytest.mark.parametrize("count", [10**300, -1, 2**41, 1.5, "7"])
+def test_a_count_of_tokens_that_no_server_can_have_makes_the_reply_unreadable(count: Any) -> None:
+    reply = {**chat_reply("It is 7."), "usage": {"completion_tokens": count}}
+    error = failure(answering(200, reply))
+    assert str(error).startswith("the server's answer cannot be read: ")
 
 
 @pytest.mark.parametrize(("status", "is_transient"), [(500, True), (503, True), (429, True)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import re
 import signal
@@ -30,6 +31,7 @@ from ptb_core.data import data_dir
 from ptb_core.errors import EngineError
 from ptb_core.evaluation.checks import GraderCheck
 from ptb_core.evaluation.exchange import ChatRequest, Sample, SampleScore
+from ptb_core.evaluation.protocol import SEEDED_DATE
 from ptb_core.evaluation.serving import LiveServer
 from ptb_core.evaluation.statistics import mean_and_stderr
 from ptb_core.interfaces import Task
@@ -98,6 +100,11 @@ def test_the_summary_holds_everything_that_the_score_rests_on(
     assert details["max_tokens"] == 32
     assert (details["generation"]["truncated"], details["generation"]["errors"]) == (0, 0)
     assert set(details["data"]) == {"test", "train"}
+    assert details["protocol"] == summary["protocol"]
+    assert details["engine"] == summary["engine"]
+    assert details["template_date"] == SEEDED_DATE
+    template = Path(load_catalogue().model("tiny-qwen3").chat_template)
+    assert details["chat_template_sha256"] == hashlib.sha256(template.read_bytes()).hexdigest()
     assert summary["checkpoint"]["revision"].startswith("sha256:")
     assert set(summary["lock"]["components"]) == {
         "task/errands", "model/tiny-qwen3", "engine/transformers", "sandbox/local",
@@ -262,6 +269,16 @@ def test_several_seeds_are_averaged_and_each_is_shown(
     assert "  by seed 5: 100.00, 9: 0.00; spread 70.71\n" in out
     lines = (folder_of(tmp_path) / "samples.jsonl").read_text().splitlines()
     assert [json.loads(line)["seed"] for line in lines] == [5] * 4 + [9] * 4
+
+
+def test_the_server_may_run_for_8_hours_per_seed(
+    ptb: Ptb, answering: Any, sandbox: NoSandbox
+) -> None:
+    before = time.time()
+    with answering(right_for(4)):
+        ptb(*FOUR, "--seeds", "5,9", "--temperature", "0.6")
+    hours_s = 2 * 8 * 3600
+    assert before + hours_s <= sandbox.opened[0].deadline_unix_s <= time.time() + hours_s
 
 
 class Graded(Task):

@@ -327,13 +327,13 @@ def test_a_server_that_is_gone_ends_the_asking(tmp_path: Path) -> None:
 def test_truncated_answers_and_refusals_are_counted(tmp_path: Path) -> None:
     def answer(path: str, body: dict[str, Any]) -> tuple[int, Any]:
         if body["messages"][0]["content"] == "q0":
-            return 400, {"error": {"message": "too long"}}
+            return 400, {"error": {"message": "maximum context length is 1"}}
         return 200, chat_reply("...", "length")
 
     with ScriptedServer(answer) as server:
         result = generate(samples(3), server.endpoint, PUBLISHED, tmp_path / "log.jsonl")
     assert (result.summary.errors, result.summary.truncated) == (1, 2)
-    assert result.completions["s0"][0].error == "too long"
+    assert result.completions["s0"][0].error == "maximum context length is 1"
 
 
 def test_progress_counts_up_and_what_it_raises_ends_the_call(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_a_sandbox_that_cannot_separate_programs_is_refused_before_anything_is_a
     code, _, err = ptb(*COMMAND)
     assert code == 2
     assert (
-        "errands cannot be evaluated on this machine:\n"
+        "errands cannot be evaluated like this:\n"
         "  sandbox local cannot separate programs that a model writes: no bubblewrap here\n"
     ) in err
     sandbox.spec = replace(sandbox.spec, roles=("serve",))
@@ -183,7 +183,7 @@ def test_what_an_engine_lacks_is_told_before_anything_is_served(
     monkeypatch.setattr(scripted_engine, "obstacles", lambda settings: ("no room",))
     code, _, err = ptb(*COMMAND)
     assert code == 2
-    assert "errands cannot be evaluated on this machine:\n  engine transformers: no room\n" in err
+    assert "errands cannot be evaluated like this:\n  engine transformers: no room\n" in err
     assert sandbox.opened == []
 
 

@@ -11,7 +11,15 @@ import msgspec
 import pytest
 from test_score import SAMPLES, SPEC, Letters
 
-from ptb_core.api import Check, Completion, GraderCheck, GraderResult, Sample
+from ptb_core.api import (
+    Check,
+    Completion,
+    GraderCheck,
+    GraderResult,
+    Sample,
+    SampleScore,
+    Scoring,
+)
 from ptb_core.evaluation.checking import Grader, Runners
 from ptb_core.evaluation.completion_log import LogEntry
 from ptb_core.evaluation.protocol import PAPER_V1, STRICT
@@ -98,6 +106,27 @@ def test_a_seed_without_any_score_leaves_no_average(tmp_path: Path) -> None:
     evaluation = score(tmp_path, TWO, "abc", task=Letters(SPEC)).evaluation
     assert evaluation.scores == {}
     assert (evaluation.complete, evaluation.n_scored) == (False, 0)
+
+
+def test_a_seed_that_lacks_samples_shows_no_value_of_its_own(tmp_path: Path) -> None:
+    evaluation = score(tmp_path, TWO, "abc", "a", task=Letters(SPEC)).evaluation
+    assert evaluation.scores == {}
+    values = {"published": 1.0, "repaired": 1.0}
+    assert evaluation.details["seeds"] == {
+        "per_seed": [{"seed": 5, "values": values}, {"seed": 6, "values": {}}],
+        "spread": {},
+    }
+
+
+def test_an_answer_that_is_no_unicode_can_be_written_down(tmp_path: Path) -> None:
+    class Odd(Letters):
+        def score(
+            self, sample: Sample, completions: Sequence[Completion], scoring: Scoring
+        ) -> SampleScore:
+            return SampleScore(id=sample.id, value=0.0, answer="\ud800")
+
+    (first, *_) = rows(score(tmp_path, STRICT, "abc", task=Odd(SPEC)))
+    assert first["answer"] == "\\ud800"
 
 
 def test_missing_verdicts_make_the_evaluation_incomplete_with_how_much(tmp_path: Path) -> None:

@@ -15,7 +15,13 @@ from ptb_core.evaluation.checks import ProgramCheck
 from ptb_core.execution import plain as module
 from ptb_core.execution.plain import PlainProgramRunner
 from tests.execution.conftest import TIGHT, Outcomes, outcomes, result
-from tests.execution.hostile_programs import BOMBS, ENDS
+from tests.execution.hostile_programs import BOMBS, ENDS, Program
+from tests.execution.spinning_programs import (
+    END_OF_FIRST_THREAD,
+    SECOND,
+    SPINNERS,
+    TIMEOUT_S,
+)
 from tests.execution.test_programs import expect_end
 
 QUICK_BOMBS = ("loops", "ends and leaves a thread", "kills its parent")
@@ -52,6 +58,18 @@ def test_what_a_program_leaves_running_is_ended(tmp_path: Path) -> None:
     assert found.token_seen
     assert not Path(f"/proc/{pid}").exists()
     assert not Path(folder).exists()
+
+
+def test_threads_count_also_in_a_process_whose_first_one_has_ended() -> None:
+    text = (
+        f"{END_OF_FIRST_THREAD}import threading, time\n"
+        "if os.fork() == 0:\n"
+        "    for _ in range(40): threading.Thread(target=time.sleep, args=(1000,)).start()\n"
+        "    end_first_thread()\n"
+        "os.wait()\n"
+    )
+    found = outcomes(PlainProgramRunner(TIGHT), {"threads": text}, timeout_s=30.0)
+    expect_end(found, "threads", Program(text, -9, "killed"))
 
 
 def test_the_environment_is_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,3 +130,24 @@ def test_no_folder_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     outcomes(PlainProgramRunner(TIGHT), {"honest": "open('x', 'w').write('y')"})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def spun() -> Outcomes:
+    return outcomes(PlainProgramRunner(SECOND), SPINNERS, TIMEOUT_S)
+
+
+@pytest.mark.parametrize("name", SPINNERS)
+def test_the_processor_time_of_all_processes_is_bounded_together(spun: Outcomes, name: str) -> None:
+    expect_end(spun, name, Program(SPINNERS[name], -9, "timeout"))
+    assert result(spun[name]).output_tail == ""
+
+
+def test_processes_that_keep_to_the_time_together_are_not_ended() -> None:
+    text = (
+        "import subprocess, sys\n"
+        "spin = 'import time\\nwhile time.process_time() < 0.1: pass'\n"
+        "for _ in range(2): subprocess.run([sys.executable, '-S', '-c', spin], check=True)\n"
+    )
+    found = outcomes(PlainProgramRunner(SECOND), {"keeps": text}, TIMEOUT_S)
+    assert result(found["keeps"]).token_seen

@@ -31,6 +31,7 @@ from tests.execution.conftest import (
     result,
 )
 from tests.execution.hostile_programs import BOMBS, ENDS, HONEST, SEES, Program
+from tests.execution.spinning_programs import SECOND, SPINNERS, TIMEOUT_S
 
 SECRET = "sk-of-the-supervisor"
 
@@ -132,6 +133,15 @@ def test_endless_programs_and_killed_parents_are_wrong_and_no_failures(tmp_path:
         expect_end(found, name, program)
 
 
+def test_the_processor_time_of_all_processes_is_bounded_together(tmp_path: Path) -> None:
+    needs_bubblewrap()
+    runner = SandboxProgramRunner(place_of(tmp_path, limits=SECOND))
+    name = "many at once"
+    found = outcomes(runner, {name: SPINNERS[name]}, TIMEOUT_S)
+    expect_end(found, name, Program(SPINNERS[name], -9, "timeout"))
+    assert result(found[name]).output_tail == ""
+
+
 @pytest.mark.slow
 def test_a_program_that_stops_its_launcher_runs_into_the_sandboxes_own_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -226,6 +236,38 @@ def test_a_sandbox_in_which_programs_do_not_reach_their_end_runs_none(
     assert isinstance(error, StopCheckingError)
     assert "a program that only names its Python ended with exit, exit status 0: no end" in str(
         error
+    )
+
+
+def test_what_the_sandboxes_python_prints_by_itself_hides_no_facts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_bubblewrap()
+    noise = (
+        "import atexit, sys\n"
+        "print('{\"python\": 3}'); sys.stderr.write('sitecustomize: hello'); sys.stderr.flush()\n"
+        "atexit.register(print, 'null\\n[]\\nbye')\n"
+    )
+    quiet, noisy = (SandboxProgramRunner(place_of(tmp_path)) for _ in range(2))
+    outcomes(quiet, {"honest": HONEST})
+    monkeypatch.setattr(module, "PROBE", noise + module.PROBE)
+    assert result(outcomes(noisy, {"honest": HONEST})["honest"]).token_seen
+    assert {name: noisy.facts()[name] for name in ("python", "executable", "packages")} == {
+        name: quiet.facts()[name] for name in ("python", "executable", "packages")
+    }
+
+
+def test_a_sandbox_whose_python_is_not_named_runs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_bubblewrap()
+    monkeypatch.setattr(module, "PROBE", 'print(\'{"python": "3.11"\')')
+    (error,) = outcomes(SandboxProgramRunner(place_of(tmp_path)), {"one": HONEST}).values()
+    assert isinstance(error, StopCheckingError)
+    assert str(error) == (
+        "sandbox 'local' runs no programs: a program that names its Python ended well, but no "
+        "line that it wrote does so; what its Python prints by itself must not hide it: "
+        '{"python": "3.11"\n'
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ptb_core.fetch import resolve_prompt
 from tests.golden import material, parity
 from tests.golden.material import Golden, Parity
 from tests.golden.parity import COMPARISONS, SLOW, main, parity_table
@@ -22,6 +23,26 @@ def result(request: pytest.FixtureRequest, golden: Golden) -> Parity:
 def test_every_golden_row_agrees(result: Parity) -> None:
     if result.skipped is not None:
         pytest.skip(result.skipped)
+    assert result.mismatches == ()
+    assert result.rows > 0
+
+
+NEED_WORDINGS = (
+    "aime2025: requests",
+    "gpqamain: requests",
+    "gsm8k: requests",
+    "healthbench: grader's questions",
+    "humaneval: requests",
+)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", NEED_WORDINGS)
+def test_requests_agree_once_the_wordings_are_fetched(name: str, golden: Golden) -> None:
+    for prompt in material.task_facts(name.partition(":")[0]).prompts:
+        resolve_prompt(prompt)
+    result = COMPARISONS[name](golden)
+    assert result.skipped is None
     assert result.mismatches == ()
     assert result.rows > 0
 

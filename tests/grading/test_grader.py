@@ -386,6 +386,42 @@ def test_a_half_answer_that_echoes_the_key_does_not_bring_it_out(asking):
     assert 'completions: ["Bearer [key]"]' in str(error)
 
 
+def malformed(words: str) -> GraderAnswer:
+    return GraderAnswer(content=json.dumps([words]).encode())
+
+
+def refusing(words: str) -> GraderAnswer:
+    message = {"content": None, "refusal": words}
+    choice = {"message": message, "finish_reason": "stop"}
+    return GraderAnswer(content=json.dumps({"choices": [choice]}).encode())
+
+
+def ended_because(words: str) -> GraderAnswer:
+    return saying("half", finish_reason=words)
+
+
+@pytest.mark.parametrize("key", [KEY, 'sk-"quoted"-and-\\-0123456789'])
+@pytest.mark.parametrize(
+    ("answer", "cut", "says"),
+    [
+        (malformed, 400, "its reply has not the form of chat completions"),
+        (refusing, 200, "its reply is empty: it refuses"),
+        (ended_because, 400, "its reply ended for the reason"),
+        (lambda words: failing(400, words), 400, "refuses the question (status 400"),
+    ],
+    ids=["malformed", "refusing", "ended", "failing"],
+)
+def test_no_part_of_a_key_comes_out_where_a_long_text_is_cut(
+    asking, monkeypatch, answer, cut, says, key
+):
+    monkeypatch.setenv("PTB_TEST_KEY", key)
+    for place in range(cut - len(key) - 8, cut + 1):
+        error, _ = outcome(asking, answer("." * place + key + "." * 100))
+        assert says in str(error)
+        assert "sk-" not in str(error)
+        assert str(error).count(".") > place - 10
+
+
 @pytest.mark.parametrize(
     ("key", "text"),
     [("EMPTY", "EMPTY words"), ("x" * 15, "x" * 15 + " words"), ("x" * 16, "[key] words")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,9 @@ from ptb_core.evaluation.exchange import Completion, Sample, SampleScore
 from ptb_core.evaluation.json_log import JsonLog
 from ptb_core.evaluation.statistics import mean_and_stderr
 from ptb_core.records import Evaluation
-from ptb_core.stages.context import StageContext
+from ptb_core.redo_request import RedoKind, RedoRequest
+from ptb_core.stages.context import Prepared, StageContext
+from ptb_core.stages.context import write_marker as write_marker_of
 from ptb_core.stages.score import score
 from ptb_core.testing.grader import ScriptedGrader, failing, in_turn, saying
 
@@ -82,6 +85,11 @@ def test_a_graded_cell_is_scored_by_what_the_grader_says_and_the_record_says_by_
         (here.folder.stage("score") / "checks.jsonl").unlink()
         again = scored(here)
     assert first.complete
+    wordings = here.result("prepare", Prepared).prompts
+    assert first.details["prompts"] == {
+        name: hashlib.sha256(text.encode()).hexdigest() for name, text in wordings.items()
+    }
+    assert wordings
     assert {scoring: total.value for scoring, total in first.scores.items()} == {
         "published": pytest.approx(1 / 3),
         "repaired": pytest.approx(1 / 3),
@@ -141,3 +149,28 @@ def test_a_spent_budget_leaves_the_evaluation_incomplete_until_it_is_raised(tmp_
     assert second.complete
     assert second.details["grader"]["scope"]["usd"] == 3.0
     assert len(server.questions) == 3
+
+
+def test_each_scoring_has_its_log_of_checks_and_a_retry_goes_on_with_the_one_it_retries(tmp_path):
+    def logs(here: StageContext) -> set[str]:
+        return {path.name for path in here.folder.stage("score").glob("checks*.jsonl")}
+
+    def again(here: StageContext, kind: RedoKind, earlier: int) -> StageContext:
+        wish = RedoRequest(kind=kind, stages={"score": earlier}, requested_unix_s=0.0)
+        attempt = here.folder.attempt("score", earlier + 1)
+        attempt.mkdir(parents=True)
+        return replace(here, redo=wish, attempt=earlier + 1, attempt_dir=attempt)
+
+    with ScriptedGrader(lambda question: saying("yes")) as server:
+        here = graded_cell(tmp_path, base_url=server.base_url)
+        write_marker_of(here, "score", score(here))
+        assert logs(here) == {"checks.jsonl"}
+        rescored = again(here, "rescore", 1)
+        write_marker_of(rescored, "score", score(rescored))
+        assert logs(here) == {"checks.jsonl", "checks-after-001.jsonl"}
+        (here.folder.stage("score") / "checks.jsonl").unlink()
+        retried = score(again(here, "retry", 2))
+    assert logs(here) == {"checks-after-001.jsonl"}
+    assert retried.checks == here.folder.stage("score") / "checks-after-001.jsonl"
+    assert retried.evaluation is not None
+    assert retried.evaluation.details["checks"] == {"performed": 0, "resumed": 3}

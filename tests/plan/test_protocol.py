@@ -206,3 +206,9 @@ def test_a_protocols_own_limit_and_sampling_win(tmp_path: Path) -> None:
     protocol = replace(STRICT, max_tokens=64, sampling=sampling)
     asked = options(protocol, tmp_path, tmp_path)
     assert (asked.max_tokens, asked.sampling) == (64, sampling)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "x" * 201])
+def test_what_cannot_be_a_token_ends_no_answer(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": text}), "utf-8")
+    assert declared_end_tokens(tmp_path).texts == ()

@@ -161,6 +161,11 @@ def test_paths_of_settings_start_at_the_plans_folder(plan_file: PlanFile) -> Non
             "expected no sampling, or base: strict",
         ),
         (
+            {"tasks": ["errands", "bfcl"]},
+            "$.models[0]: found 'tiny-qwen3', whose manifest names no tool_parser, for the task "
+            "bfcl, which offers tools; expected a model with a tool_parser, or other tasks",
+        ),
+        (
             {"protocol": {"base": "paper-v1", "seeds": [1]}},
             "$.protocol.seeds: found seeds under published requests, which send none; "
             "expected no seeds, or base: strict",
