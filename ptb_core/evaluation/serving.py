@@ -65,13 +65,6 @@ class LiveServer:
     folder: str
 
 
-def lay_engine_files(folder: Path, subject: Subject) -> None:
-    """Make the folder that :func:`serve_mounts` shows as ``engine_files``."""
-    folder.mkdir()
-    config = seeded_generation_config(subject.checkpoint, subject.base_model)
-    write_json(folder / "generation_config.json", config)
-
-
 def deadline_unix_s(protocol: ProtocolSpec) -> float:
     """Return when a serving session that is opened now must end, whose rounds follow each other.
 
@@ -79,6 +72,13 @@ def deadline_unix_s(protocol: ProtocolSpec) -> float:
         protocol: In how many rounds everything is asked.
     """
     return time.time() + LIMIT_HOURS * 3600 * len(rounds_of(protocol))
+
+
+def lay_engine_files(folder: Path, subject: Subject) -> None:
+    """Make the folder that :func:`serve_mounts` shows as ``engine_files``."""
+    folder.mkdir()
+    config = seeded_generation_config(subject.checkpoint, subject.base_model)
+    write_json(folder / "generation_config.json", config)
 
 
 def serve_mounts(
