@@ -178,7 +178,7 @@ def make_job(
     model = weights.subject.model
     data = ensure_data(evaluated.spec, options.mirror)
     terms = None
-    if "grader" in evaluated.spec.needs:
+    if evaluated.spec.needs_grader:
         terms = options.terms or grader_terms(options.grader, task)
         require_key(terms, of_a_plan=options.terms is not None)
     job = EvaluationJob(
@@ -221,12 +221,12 @@ def _refuse_obstacles(job: EvaluationJob) -> None:
     found = [
         f"engine {engine.name}: {text}" for text in engine_obstacles(job.engine, engine.settings)
     ]
-    if "tools" in job.task.spec.needs and job.subject.model.tool_parser is None:
+    if job.task.spec.needs_tools and job.subject.model.tool_parser is None:
         found.append(
             f"model {job.subject.model.name}: the task offers tools, and its manifest names no "
             "tool_parser"
         )
-    if "execute" in job.task.spec.needs:
+    if job.task.spec.needs_programs:
         if "execute" not in job.sandbox.spec.roles:
             found.append(f"sandbox {sandbox.name}: it cannot run programs that a model writes")
         else:

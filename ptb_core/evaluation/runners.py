@@ -99,7 +99,7 @@ def runners_for(job: EvaluationJob, folder: Path) -> Runners:
 
     name = job.task.spec.name
     programs = grader = None
-    if "execute" in job.task.spec.needs:
+    if job.task.spec.needs_programs:
         root = folder / PROGRAMS.replace("*", secrets.token_hex(4))
         programs = SandboxProgramRunner(
             ProgramSandbox(
