@@ -76,7 +76,7 @@ class Options:
 
 @click.command()
 @click.option("--model-path", default="final_model", show_default=True, help="Checkpoint folder.")
-@click.option("--limit", type=int, help="Number of samples, from the first; -1 takes all.")
+@click.option("--limit", type=int, help="Number of samples; -1 takes all.")
 @click.option("--json-output-file", help="Write the metrics to this file, as JSON.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer in tokens.")
 @click.option("--max-connections", type=click.IntRange(min=1), help="Requests at once.")
