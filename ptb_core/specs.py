@@ -445,7 +445,7 @@ class ProtocolSpec:
         seeds: Seeds of repeated evaluations, each over all samples, whose scores are averaged;
             for seeded requests only. Empty means one evaluation with the seed of ``sampling``.
         max_tokens: Overrides the task's limit; None keeps it. Shown beside the score.
-        limit: First N samples only; None means all. Shown beside the score.
+        limit: Number of samples to take; None means all. Shown beside the score.
     """
 
     name: str

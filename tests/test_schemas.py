@@ -268,8 +268,8 @@ PLAN: dict[str, Any] = {
         ),
         (
             {"base": "strict", "limit": 0},
-            "$.protocol.limit: found 0; expected a number of at least 1: First N samples of each "
-            "task only",
+            "$.protocol.limit: found 0; expected a number of at least 1: Number of samples of "
+            "each task to take",
         ),
     ],
 )

@@ -14,7 +14,8 @@ from ptb_core.cli.evaluation_options import EvaluationOptions, evaluation_option
 
 if TYPE_CHECKING:
     from ptb_core.catalogue import Catalogue
-    from ptb_core.evaluation.baseline import BaselineFile, BaselineKind
+    from ptb_core.evaluation.baseline import BaselineFile
+    from ptb_core.evaluation.baseline_terms import BaselineKind
     from ptb_core.evaluation.evaluation_folder import Summary
     from ptb_core.evaluation.job import JobOptions
 
@@ -59,12 +60,13 @@ def command(
     """
     from ptb_core.catalogue import load_catalogue
     from ptb_core.evaluation.baseline import BaselineFile
+    from ptb_core.evaluation.baseline_terms import baseline_terms
 
     catalogue = load_catalogue()
     _refuse_sampling(kinds, options)
     job_options, tasks, models = _wanted(catalogue, plan, tasks, models, options)
     file = BaselineFile(path=out)
-    file.require_usable()
+    file.require_usable(kinds, baseline_terms(catalogue, job_options, tasks))
     wanted = [(kind, model, task) for kind in kinds for model in models for task in tasks]
     failed = sum(not _measure(catalogue, file, one, job_options) for one in wanted)
     click.echo(f"{len(wanted) - failed} of {len(wanted)} baselines measured: {out}", err=True)
@@ -134,6 +136,7 @@ def _measure(
     from ptb_core.evaluation.evaluation_folder import EvaluationFolder
     from ptb_core.evaluation.job import default_folder
     from ptb_core.evaluation.runners import runners_for
+    from ptb_core.output_files import reason_of
 
     kind, model, task = wanted
     label = f"{kind:<9}  {model}  {task}"
@@ -152,7 +155,16 @@ def _measure(
         reason = next(_reasons(summary), "nothing had to be scored")
         click.echo(f"{label}  not measured: the evaluation is incomplete: {reason}", err=True)
         return False
-    file.add(kind, summary)
+    try:
+        file.add(kind, summary)
+    except (PtbError, OSError) as error:
+        words = f"{file.path}: {reason_of(error)}" if isinstance(error, OSError) else error
+        click.echo(
+            f"{label}  measured, but not added: {words}; the same command adds it without "
+            "measuring again",
+            err=True,
+        )
+        return False
     click.echo(f"{label}  {_score(summary)}")
     return True
 

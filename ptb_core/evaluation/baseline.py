@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ptb_core.atomic import write_bytes
+from ptb_core.baselines import Baselines
 from ptb_core.errors import UsageError
+from ptb_core.evaluation.baseline_terms import BaselineKind, BaselineTerms, asked_protocol
 from ptb_core.evaluation.evaluate import EvaluationJob
 from ptb_core.evaluation.few_shot import (
     few_shot_facts,
     few_shot_model,
-    few_shot_protocol,
     few_shot_task,
 )
 from ptb_core.evaluation.job import JobOptions, base_weights, make_job, twin_weights
+from ptb_core.output_files import require_writable
 from ptb_core.schemas import check, load_json
 from ptb_core.specs import JsonValue
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from ptb_core.catalogue import Catalogue
     from ptb_core.evaluation.evaluation_folder import Summary
 
-BaselineKind: TypeAlias = Literal["zero-shot", "few-shot", "instruct"]
 KINDS: Mapping[BaselineKind, tuple[str, str]] = {
     "zero-shot": ("base-zero-shot", "The untouched base model, asked as a submission is."),
     "few-shot": (
@@ -69,12 +70,17 @@ class BaselineFile:
             "sets": [],
         }
 
-    def require_usable(self) -> None:
-        """Make sure before anything is measured that the file can take it.
+    def require_usable(self, kinds: Iterable[BaselineKind], terms: BaselineTerms) -> None:
+        """Make sure before anything is measured that the file can take it; make its folder.
+
+        Args:
+            kinds: Kinds of scores that are about to be measured.
+            terms: How.
 
         Raises:
             InputFileError: If the file breaks its schema.
-            UsageError: If its name cannot be that of a baseline file.
+            UsageError: If its name cannot be that of a baseline file, a set of one of these kinds
+                was measured in another way, or the file cannot be written.
         """
         content = self.read()
         if not content["sets"]:
@@ -85,6 +91,23 @@ class BaselineFile:
                 f"{self.path} holds scores that `ptb baseline` did not measure; name another file "
                 "with --out"
             )
+        for kind in kinds:
+            self._require_alike(content, kind, terms)
+        require_writable(self.path, "--out")
+
+    def _require_alike(self, content: JsonValue, kind: BaselineKind, terms: BaselineTerms) -> None:
+        name, _ = KINDS[kind]
+        known = (one for one in msgspec.convert(content, Baselines).sets if one.name == name)
+        for model, row in ((m, row) for one in known for m, row in one.measurements.items()):
+            for task, found in row.items():
+                differing = terms.difference(kind, task, found)
+                if differing is not None:
+                    earlier, now = differing
+                    raise UsageError(
+                        f"{self.path}: in its set {name}, {model} on {task} was measured "
+                        f"{earlier}; now it would be {now}. Give the options of then, or name "
+                        "another file with --out"
+                    )
 
     def add(self, kind: BaselineKind, summary: Summary) -> None:
         """Put a complete evaluation into the set of its kind, in place of an earlier one.
@@ -135,7 +158,7 @@ def baseline_job(
     if kind == "zero-shot":
         return make_job(catalogue, weights, task, options)
     facts = few_shot_facts()
-    asked = replace(options, protocol=few_shot_protocol(options.protocol, task, facts))
+    asked = replace(options, protocol=asked_protocol(kind, options.protocol, task))
     job = make_job(catalogue, weights, task, asked)
     shown = few_shot_task(job.task, job.data, facts)
     subject = replace(job.subject, model=few_shot_model(spec, facts))

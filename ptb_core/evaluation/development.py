@@ -37,6 +37,7 @@ from ptb_core.evaluation.serving import (
 )
 from ptb_core.evaluation.workspace import HarnessSettings, read_settings
 from ptb_core.interfaces import Endpoint, Task
+from ptb_core.output_files import reason_of, require_writable
 from ptb_core.specs import ProtocolSpec
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Options:
 
 @click.command()
 @click.option("--model-path", default="final_model", show_default=True, help="Checkpoint folder.")
-@click.option("--limit", type=int, help="Number of samples, from the first; -1 takes all.")
+@click.option("--limit", type=int, help="Number of samples; -1 takes all.")
 @click.option("--json-output-file", help="Write the metrics to this file, as JSON.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer in tokens.")
 @click.option("--max-connections", type=click.IntRange(min=1), help="Requests at once.")
@@ -121,6 +122,10 @@ def main() -> int:
     except PtbError as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"evaluate.py: {place}{reason_of(error)}", file=sys.stderr)
+        return 1
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -148,6 +153,8 @@ def evaluate(workspace: Path, options: Options, tell: Callable[[str], None]) -> 
     settings = read_settings(workspace)
     task = load_catalogue().task(settings.task)
     protocol = _protocol(settings, options, task)
+    if options.json_output_file is not None:
+        require_writable(options.json_output_file, "--json-output-file")
     private = Path(tempfile.mkdtemp(prefix="ptb-", dir=SHORT_TMP))
     try:
         items = _items(workspace, settings, protocol, task)
@@ -403,10 +410,15 @@ def _report(
     options: Options,
     tell: Callable[[str], None],
 ) -> None:
+    from ptb_core.leaderboard.wording import protocol_words
+
     spread = "" if score.stderr is None else f" ± {score.stderr:.4f}"
+    # How many samples were taken stands before it; the task's own limit on an answer is no change.
+    changed = options.max_tokens or settings.protocol.max_tokens
+    words = protocol_words(replace(protocol, limit=None, max_tokens=changed))
     tell(
         f"{settings.task}: {score.value:.4f}{spread} ({score.n} of {n_all} samples, protocol "
-        f"{protocol.name}, {protocol.scoring} scoring)"
+        f"{words})"
     )
     if options.json_output_file is not None:
         metrics = {
@@ -420,5 +432,4 @@ def _report(
             "breakdowns": dict(score.breakdowns),
             "marks": dict(score.marks),
         }
-        options.json_output_file.absolute().parent.mkdir(parents=True, exist_ok=True)
         write_json(options.json_output_file, metrics)

@@ -16,6 +16,7 @@ from ptb_core.evaluation.evaluate import EvaluationJob
 from ptb_core.evaluation.runners import GraderOptions, grader_terms, require_key
 from ptb_core.evaluation.serving import Subject
 from ptb_core.gpus import visible_gpus
+from ptb_core.interfaces import Engine
 from ptb_core.settings import check_settings
 from ptb_core.specs import (
     ComponentChoice,
@@ -191,9 +192,7 @@ def make_job(
         grader=terms,
         protocol=options.protocol,
         engine=engine,
-        engine_choice=_choice(
-            engine.spec.name, engine.spec.settings, options.settings, "--setting"
-        ),
+        engine_choice=chosen_engine(engine, options),
         sandbox=sandbox,
         sandbox_choice=_choice(
             sandbox.spec.name,
@@ -308,6 +307,15 @@ def _require_checkpoint(folder: Path) -> None:
             f"{folder} holds no {' and no '.join(missing)}; expected a checkpoint as "
             "`save_pretrained` writes it"
         )
+
+
+def chosen_engine(engine: Engine, options: JobOptions) -> ComponentChoice:
+    """Return an engine with the settings asked for, defaults filled in.
+
+    Raises:
+        InputFileError: If a setting is wrong.
+    """
+    return _choice(engine.spec.name, engine.spec.settings, options.settings, "--setting")
 
 
 def _choice(

@@ -39,7 +39,7 @@ def _dev_words(condition: Condition) -> str:
 
 
 def protocol_words(protocol: ProtocolSpec, scoring: Scoring | None = None) -> str:
-    """Return a protocol in words, such as ``strict: seeded requests, repaired scoring, limit 50``.
+    """Return a protocol in words, such as ``strict: seeded requests, ..., limit: 50 samples``.
 
     Args:
         protocol: The protocol.
@@ -55,7 +55,7 @@ def protocol_words(protocol: ProtocolSpec, scoring: Scoring | None = None) -> st
     if protocol.max_tokens is not None:
         parts.append(f"max tokens {protocol.max_tokens}")
     if protocol.limit is not None:
-        parts.append(f"limit: first {protocol.limit} samples")
+        parts.append(f"limit: {protocol.limit} samples")
     return f"{protocol.name}: {', '.join(parts)}"
 
 

@@ -91,7 +91,9 @@ class Estimate:
 
 def describe_plan(plan: Plan, catalogue: Catalogue) -> list[str]:
     """Return what `ptb validate` prints: size, price, weights, and what keeps it from running."""
-    condition, protocol = plan.condition, plan.protocol
+    from ptb_core.leaderboard.wording import protocol_words
+
+    condition = plan.condition
     estimate = estimate_of(plan, catalogue)
     lines = [
         f"plan {plan.name}: valid",
@@ -99,8 +101,8 @@ def describe_plan(plan: Plan, catalogue: Catalogue) -> list[str]:
         f" x {plan.repeats} repeats, condition {plan.condition_id}",
         f"  {estimate.sentence}",
         *([f"  {estimate.grader.sentence}"] if estimate.grader is not None else []),
-        f"  protocol {protocol.name} ({protocol.requests} requests, {protocol.scoring} scoring);"
-        f" network {condition.network}; development evaluation {condition.dev_evaluation}",
+        f"  protocol {protocol_words(plan.protocol)}",
+        f"  network {condition.network}; development evaluation {condition.dev_evaluation}",
         f"  weights ({plan.weights_note}): "
         + ", ".join(f"{name} {weight:.4f}" for name, weight in plan.weights.items()),
     ]

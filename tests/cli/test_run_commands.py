@@ -44,7 +44,18 @@ def test_validate_says_what_a_plan_will_take(plan: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "plan small: valid" in done.stdout
     assert "1 agent cells + 1 base cells; up to 0.50 agent hours" in done.stdout
-    assert "protocol strict (seeded requests, repaired scoring)" in done.stdout
+    assert "protocol strict: seeded requests, repaired scoring" in done.stdout
+
+
+@pytest.mark.parametrize("command", [["validate"], ["run", "--dry-run", "--plan"]])
+def test_a_plans_head_shows_the_protocols_changes(plan: Path, command: list[str]) -> None:
+    changed = {"base": "strict", "limit": 4, "max_tokens": 32}
+    plan.write_text(json.dumps({**PLAN, "protocol": changed}), "utf-8")
+    done = ptb(*command, plan)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "  protocol strict: seeded requests, repaired scoring, max tokens 32, limit: 4 samples\n"
+    ) in done.stdout
 
 
 def test_validate_estimates_gpu_hours_and_money_of_the_paper_plan() -> None:

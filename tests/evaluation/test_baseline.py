@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +16,10 @@ import pytest
 from scripted_server import chat_reply
 from standing_alone import NoSandbox, ScriptedEngine, question_of, right_for, rows
 
+from ptb_core.atomic import write_bytes
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.data import data_dir
+from ptb_core.evaluation import baseline
 from ptb_core.evaluation.few_shot import few_shot_facts, few_shot_protocol, few_shot_task
 from ptb_core.evaluation.protocol import PAPER_V1, STRICT
 from ptb_core.fetch import ensure_data
@@ -21,6 +27,7 @@ from ptb_core.schemas import faults, load_json
 
 Ptb = Callable[..., tuple[int, str, str]]
 FOUR = ("baseline", "--task", "errands", "--model", "tiny-qwen3", "--limit", "4", "--out", "b.json")
+WORDING = hashlib.sha256(b"A wording.").hexdigest()
 
 
 def sets(path: str = "b.json") -> Mapping[str, Any]:
@@ -172,24 +179,179 @@ def test_a_file_grows_and_a_score_that_is_measured_again_takes_the_old_ones_plac
     with answering(right_for(3)):
         ptb(*FOUR)
         ptb(*FOUR, "--kind", "few-shot")
+    shutil.rmtree("ptb-evaluations")
     with answering(right_for(4)):
-        ptb(*FOUR, "--max-tokens", "32")
+        assert ptb(*FOUR)[0] == 0
     found = sets()
     assert sorted(found) == ["base-few-shot", "base-zero-shot"]
     assert found["base-zero-shot"]["scores"] == {"tiny-qwen3": {"errands": 1.0}}
 
 
-def test_a_set_holds_one_protocol_only(ptb: Ptb, answering: Any) -> None:
+STRICT_FOUR = "under the protocol strict: seeded requests, repaired scoring, limit: 4 samples"
+
+
+@pytest.mark.parametrize(
+    ("options", "now"),
+    [
+        (
+            ["--protocol", "paper-v1"],
+            "under paper-v1: published requests, published scoring, limit: 4 samples",
+        ),
+        (
+            ["--limit", "5"],
+            "under strict: seeded requests, repaired scoring, limit: 5 samples",
+        ),
+        (
+            ["--max-tokens", "32"],
+            "under strict: seeded requests, repaired scoring, max tokens 32, limit: 4 samples",
+        ),
+        (
+            ["--seeds", "7"],
+            "under strict: seeded requests, repaired scoring, mean of seeds 7, limit: 4 samples",
+        ),
+    ],
+)
+def test_a_set_takes_no_scores_of_another_protocol(
+    ptb: Ptb, answering: Any, sandbox: NoSandbox, options: list[str], now: str
+) -> None:
     with answering(right_for(3)):
         ptb(*FOUR)
-        before = Path("b.json").read_bytes()
-        code, _, err = ptb(*FOUR, "--protocol", "paper-v1")
+    before, opened = Path("b.json").read_bytes(), len(sandbox.opened)
+    code, _, err = ptb(*FOUR, "--kind", "instruct", "--kind", "zero-shot", *options)
+    assert (code, err) == (
+        2,
+        "ptb: b.json: in its set base-zero-shot, tiny-qwen3 on errands was measured "
+        f"{STRICT_FOUR}; now it would be {now}. Give the options of then, or name another file "
+        "with --out\n",
+    )
+    assert (Path("b.json").read_bytes(), len(sandbox.opened)) == (before, opened)
+
+
+def test_a_set_that_became_one_of_another_protocol_meanwhile_takes_no_score(
+    ptb: Ptb, answering: Any
+) -> None:
+    with answering(right_for(3)):
+        ptb(*FOUR)
+    shutil.rmtree("ptb-evaluations")
+    content = load_json(Path("b.json"))
+    content["sets"][0]["protocol"] = "paper-v1"
+    meanwhile = json.dumps(content)
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        Path("b.json").write_text(meanwhile, "utf-8")
+        return right_for(4)(body)
+
+    with answering(answer):
+        code, _, err = ptb(*FOUR)
+    assert code == 1
+    assert (
+        "measured, but not added: b.json: its set base-zero-shot was measured under paper-v1, not "
+        "strict; name another file with --out; the same command adds it"
+    ) in err
+    assert Path("b.json").read_text("utf-8") == meanwhile
+
+
+def test_a_set_takes_no_scores_of_another_engine(
+    ptb: Ptb, answering: Any, sandbox: NoSandbox
+) -> None:
+    with answering(right_for(3)):
+        ptb(*FOUR)
+    opened = len(sandbox.opened)
+    code, _, err = ptb(*FOUR, "--setting", "threads=3")
     assert code == 2
     assert (
-        "b.json: its set base-zero-shot was measured under strict, not paper-v1; name another file "
-        "with --out"
+        "tiny-qwen3 on errands was measured on the engine transformers: threads 1; now it would be "
+        "on transformers: threads 3. Give the options of then"
     ) in err
-    assert Path("b.json").read_bytes() == before
+    assert len(sandbox.opened) == opened
+
+
+def test_few_shot_scores_of_two_scorings_are_no_set(ptb: Ptb, answering: Any) -> None:
+    with answering(right_for(3)):
+        ptb(*FOUR, "--kind", "few-shot")
+    code, _, err = ptb(*FOUR, "--kind", "few-shot", "--protocol", "paper-v1")
+    assert code == 2
+    assert "under the protocol few-shot: seeded requests, repaired scoring, " in err
+    assert "now it would be under few-shot: seeded requests, published scoring, " in err
+
+
+@pytest.mark.parametrize(
+    ("options", "now"),
+    [
+        (["--grader-model", "other"], "other"),
+        (
+            ["--grader-prompt", "w.txt"],
+            "gpt-5-mini with a wording of the user's for healthbench, sha256 " + WORDING[:12],
+        ),
+    ],
+)
+def test_a_set_takes_no_scores_of_another_grader(
+    ptb: Ptb, answering: Any, sandbox: NoSandbox, options: list[str], now: str
+) -> None:
+    with answering(right_for(3)):
+        ptb(*FOUR)
+    content = load_json(Path("b.json"))
+    (one,) = content["sets"]
+    for held in (one["scores"], one["measurements"]):
+        held["tiny-qwen3"]["healthbench"] = held["tiny-qwen3"].pop("errands")
+    how = one["measurements"]["tiny-qwen3"]["healthbench"]
+    how["grader"] = {"model": "gpt-5-mini", "prompts": {}}
+    Path("b.json").write_text(json.dumps(content), "utf-8")
+    Path("w.txt").write_text("A wording.", "utf-8")
+    opened = len(sandbox.opened)
+    graded = ("baseline", "--task", "healthbench", *FOUR[3:])
+    code, _, err = ptb(*graded, *options)
+    assert code == 2
+    assert (
+        f"tiny-qwen3 on healthbench was measured by the grader gpt-5-mini; now it would be by {now}"
+        ". Give the options of then"
+    ) in err
+    assert len(sandbox.opened) == opened
+    with answering(right_for(3)):
+        assert ptb(*FOUR)[0] == 0  # what needs no grader may join them
+
+
+@pytest.mark.parametrize(
+    ("out", "reason"), [("a-file/b.json", "Not a directory"), ("/proc/b.json", "")]
+)
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
+    ptb: Ptb, sandbox: NoSandbox, out: str, reason: str
+) -> None:
+    Path("a-file").touch()
+    code, _, err = ptb(*FOUR[:-1], out)
+    assert code == 2
+    assert err.startswith(f"ptb: --out {out} cannot be written ({reason}")
+    assert err.endswith("); name a file in a folder that you may write to\n")
+    assert sandbox.opened == []
+
+
+def test_a_missing_folder_of_the_file_is_made(ptb: Ptb, answering: Any) -> None:
+    with answering(right_for(3)):
+        code, _, _ = ptb(*FOUR[:-1], "new/folder/b.json")
+    assert code == 0
+    assert "base-zero-shot" in sets("new/folder/b.json")
+    assert [path.name for path in Path("new/folder").iterdir()] == ["b.json"]
+
+
+def test_what_cannot_be_added_is_told_and_does_not_stop_the_rest(
+    ptb: Ptb, answering: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        if b"base-few-shot" not in content:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write_bytes(path, content)
+
+    monkeypatch.setattr(baseline, "write_bytes", full)
+    with answering(right_for(3)):
+        code, out, err = ptb(*FOUR, "--kind", "zero-shot", "--kind", "few-shot")
+    assert code == 1
+    assert out.startswith("few-shot   tiny-qwen3  errands  75.00")
+    assert (
+        "zero-shot  tiny-qwen3  errands  measured, but not added: b.json: No space left on device; "
+        "the same command adds it without measuring again\n"
+    ) in err
+    assert "1 of 2 baselines measured: b.json" in err
+    assert list(sets()) == ["base-few-shot"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -115,7 +116,8 @@ def test_the_score_and_its_terms_are_told_in_one_line(
     told: list[str] = []
     evaluate(workspace, replace(OPTIONS, model_path=base), told.append)
     assert told == [
-        "errands: 0.7500 ± 0.2500 (4 of 160 samples, protocol strict, repaired scoring)"
+        "errands: 0.7500 ± 0.2500 (4 of 160 samples, protocol strict: seeded requests, "
+        "repaired scoring)"
     ]
 
 
@@ -142,6 +144,74 @@ def test_the_metrics_file_holds_numbers_and_no_items(
     }
     shown = target.read_text() + "".join(capsys.readouterr())
     assert not any(row["question"] in shown or row["id"] in shown for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("a-file/m.json", "Not a directory"), ("evaluation", "Is a directory")],
+)
+def test_a_metrics_file_that_cannot_be_written_is_refused_before_anything_is_served(
+    workspace: Path, base: Path, engine: ScriptedEngine, target: str, reason: str
+) -> None:
+    (workspace / "a-file").write_text("")
+    options = replace(OPTIONS, model_path=base, json_output_file=workspace / target)
+    with pytest.raises(UsageError) as caught:
+        evaluate(workspace, options, print)
+    assert str(caught.value) == (
+        f"--json-output-file {workspace / target} cannot be written ({reason}); name a file in a "
+        "folder that you may write to"
+    )
+    assert engine.request is None
+
+
+def test_what_lies_at_the_metrics_files_place_stays_when_there_is_no_score(
+    workspace: Path, base: Path, rows: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = workspace / "out" / "metrics.json"
+    target.parent.mkdir()
+    target.write_text("earlier")
+    with ScriptedServer(lambda path, body: (403, {"error": {"message": "no"}})) as server:
+        monkeypatch.setattr(Catalogue, "engine", lambda self, name: ScriptedEngine(server))
+        with pytest.raises(EngineError):
+            evaluate(workspace, replace(OPTIONS, model_path=base, json_output_file=target), print)
+    assert [path.name for path in target.parent.iterdir()] == ["metrics.json"]
+    assert target.read_text() == "earlier"
+
+
+def test_a_disk_that_fills_up_under_the_metrics_is_told_in_one_line(
+    workspace: Path,
+    base: Path,
+    engine: ScriptedEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(path: Path, value: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(development, "write_json", full)
+    target = workspace / "metrics.json"
+    arguments = ["--model-path", str(base), "--json-output-file", str(target), "--limit", "4"]
+    monkeypatch.setattr(sys, "argv", [str(workspace / "evaluate.py"), *arguments])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert development.main() == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("errands: 0.7500")
+    assert err == f"evaluate.py: {target}: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"max_tokens": 7}, "strict: seeded requests, repaired scoring, max tokens 7)"),
+        ({"limit": -1}, "strict: seeded requests, repaired scoring)"),
+    ],
+)
+def test_the_protocols_changes_are_told_with_the_score(
+    workspace: Path, base: Path, engine: ScriptedEngine, changes: dict[str, Any], words: str
+) -> None:
+    told: list[str] = []
+    evaluate(workspace, replace(OPTIONS, model_path=base, **changes), told.append)
+    assert told[0].endswith(words)
 
 
 def test_nothing_of_the_evaluation_stays_behind(
@@ -174,7 +244,7 @@ def test_the_checkpoint_is_served_as_in_the_final_evaluation(
     assert "<|im_end|>" in body["stop"]
 
 
-def test_the_limit_takes_the_first_samples_and_minus_one_takes_all(
+def test_the_limit_takes_so_many_samples_and_minus_one_takes_all(
     workspace: Path, base: Path, engine: ScriptedEngine
 ) -> None:
     told: list[str] = []
@@ -316,7 +386,7 @@ def test_the_shipped_base_model_is_evaluated_for_real(
     done = subprocess.run(arguments, cwd=workspace, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("errands: 0.")
-    assert "(8 of 160 samples, protocol strict, repaired scoring)" in done.stdout
+    assert "(8 of 160 samples, protocol strict: seeded requests, repaired scoring)" in done.stdout
     assert json.loads((workspace / "metrics.json").read_text())["n"] == 8
 
 

@@ -200,7 +200,8 @@ def test_a_brokered_score_is_told_in_the_same_words(
     options = replace(OPTIONS, model_path=base, json_output_file=target)
     evaluate(brokered, options, told.append)
     assert told == [
-        "errands: 0.7500 ± 0.2500 (4 of 160 samples, protocol strict, repaired scoring)"
+        "errands: 0.7500 ± 0.2500 (4 of 160 samples, protocol strict: seeded requests, "
+        "repaired scoring)"
     ]
     assert json.loads(target.read_text()) == {
         "accuracy": 0.75,

@@ -30,8 +30,10 @@ from ptb_core.interfaces import Task
 from ptb_core.sandboxing import Command, SandboxRequest
 
 TOLD = {
-    "paper-v1": "humaneval: 0.7500 ± 0.2500 (4 of 164 samples, protocol paper-v1, published",
-    "strict": "humaneval: 0.5000 ± 0.2887 (4 of 164 samples, protocol strict, repaired",
+    "paper-v1": "humaneval: 0.7500 ± 0.2500 (4 of 164 samples, protocol paper-v1: published "
+    "requests, published",
+    "strict": "humaneval: 0.5000 ± 0.2887 (4 of 164 samples, protocol strict: seeded "
+    "requests, repaired",
 }
 """Two right bodies, one that leaves early with status 0 (right when published), one wrong."""
 

@@ -65,7 +65,7 @@ def test_the_score_is_told_both_ways_with_its_terms(
         [
             "errands, tiny-qwen3: 75.00 ± 25.00 % (repaired scoring, 4 samples)",
             "  published scoring: 100.00 ± 0.00 %",
-            "  protocol strict: seeded requests, repaired scoring, limit: first 4 samples",
+            "  protocol strict: seeded requests, repaired scoring, limit: 4 samples",
             "  engine transformers; at most 64 tokens per answer; isolation none",
             "  truncated 1 of 4 answers, errors 0, several-answer-lines 1",
             f"samples: ptb samples {folder} --wrong",

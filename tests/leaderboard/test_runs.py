@@ -657,7 +657,7 @@ def test_protocol_changes_and_limits_stand_beside_the_score(maker: Maker) -> Non
     section = only(run)
     assert section.protocol_text == (
         "strict: seeded requests, repaired scoring, mean of seeds 72332, 87681, max tokens 512, "
-        "limit: first 50 samples"
+        "limit: 50 samples"
     )
     assert section.condition_text == (
         "10 h, 1 GPU, network open, dev evaluation in-sandbox, prompt default"
