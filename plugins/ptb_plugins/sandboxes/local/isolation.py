@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ptb_core.api import SandboxError
+from ptb_core.api import SandboxError, data_dir
 
 Isolation: TypeAlias = Literal["none", "bwrap"]
 
@@ -235,6 +235,8 @@ def _needed(view: View) -> list[Path]:
     for package in ("ptb_core", "ptb_plugins"):
         spec = find_spec(package)
         paths += list(spec.submodule_search_locations or ()) if spec is not None else []
+    # In a checkout these lie beside the packages; the agent's evaluate.py reads them.
+    paths += [str(data_dir() / name) for name in ("registry", "schemas")]
     if view.share_network:
         paths.append("/etc/resolv.conf")
     real = (Path(path).resolve() for path in paths)
