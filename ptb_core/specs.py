@@ -168,6 +168,21 @@ class TaskSpec:
     grading: Grading | None = None
     source: str = ""
 
+    @property
+    def needs_grader(self) -> bool:
+        """True when an outside LLM decides about completions."""
+        return "grader" in self.needs
+
+    @property
+    def needs_programs(self) -> bool:
+        """True when programs that a model wrote are run to decide about completions."""
+        return "execute" in self.needs
+
+    @property
+    def needs_tools(self) -> bool:
+        """True when questions offer tools, whose calls the model's format must spell."""
+        return "tools" in self.needs
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:

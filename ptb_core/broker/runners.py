@@ -39,7 +39,7 @@ def runners_of(context: StageContext, folder: Path) -> Runners:
 
 
 def _grader_of(context: StageContext, folder: Path) -> OpenAiGrader | None:
-    if "grader" not in context.catalogue.task_spec(context.cell.task).needs:
+    if not context.catalogue.task_spec(context.cell.task).needs_grader:
         return None
     terms = terms_in_force(context.run_folder, context.run)
     if terms is None:
@@ -64,7 +64,7 @@ def _graded_cells(context: StageContext) -> int:
     plan = context.run.plan
     return sum(
         cell.kind == "agent"
-        and "grader" in context.catalogue.task_spec(cell.task).needs
+        and context.catalogue.task_spec(cell.task).needs_grader
         and is_scored_outside(context.catalogue.task_spec(cell.task), plan.condition)
         for cell in plan.cells
     )

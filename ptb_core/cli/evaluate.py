@@ -13,6 +13,7 @@ from ptb_core.cli.evaluation_options import (
     EvaluationOptions,
     evaluation_options,
 )
+from ptb_core.errors import printable
 
 if TYPE_CHECKING:
     from ptb_core.evaluation.evaluation_folder import Summary
@@ -94,7 +95,10 @@ def result_lines(summary: Summary, folder: Path) -> list[str]:
     evaluation = summary.evaluation
     counted = evaluation.scores[evaluation.counted]
     numbers = evaluation.details.get("generation", {})
-    facts = [f"truncated {numbers.get('truncated', 0)}", f"errors {numbers.get('errors', 0)}"]
+    facts = [
+        f"truncated {numbers.get('truncated', 0)} of {numbers.get('requests', 0)} answers",
+        f"errors {numbers.get('errors', 0)}",
+    ]
     facts += [f"{mark} {n}" for mark, n in counted.marks.items() if mark != "truncated"]
     lines = [
         f"{summary.task}, {_subject(summary)}: {percent_words(counted.value, counted.stderr)}"
@@ -110,6 +114,7 @@ def result_lines(summary: Summary, folder: Path) -> list[str]:
         f"  protocol {protocol_words(summary.protocol)}",
         f"  engine {summary.engine.name}; at most {evaluation.details['max_tokens']} tokens per "
         f"answer; isolation {summary.facts.isolation}",
+        *_grader_lines(summary),
         f"  {', '.join(facts)}",
         f"samples: ptb samples {folder} --wrong",
         f"summary: {folder / 'summary.json'}",
@@ -128,6 +133,21 @@ def percent_words(value: float, stderr: float | None) -> str:
     """Return a score in percent with its standard error, if it has one."""
     spread = "" if stderr is None else f" ± {100 * stderr:.2f}"
     return f"{100 * value:.2f}{spread} %"
+
+
+def _grader_lines(summary: Summary) -> Sequence[str]:
+    """Return who graded, by whose wording and at what cost, attempts before this one included."""
+    facts = summary.evaluation.details.get("grader")
+    if not facts:
+        return ()
+    words = [f"grader {facts['model']} at {facts['endpoint']}"]
+    own = (summary.lock.get("grader") or {}).get("prompts", {}).get(summary.task)
+    if own is not None:
+        words.append(f"own wording sha256 {own[:12]}")
+    cost_usd = (facts.get("scope") or {}).get("usd")
+    if cost_usd is not None:
+        words.append(f"${cost_usd:,.4f}")
+    return (f"  {printable(', '.join(words))}",)
 
 
 def _seed_lines(summary: Summary) -> Sequence[str]:

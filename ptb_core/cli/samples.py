@@ -57,17 +57,17 @@ def command(
         search=search,
         scoring=scoring,
     )
-    seen = shown = 0
+    seen = fitting = 0
     for cell, line in _lines(path, cells):
         seen += 1
         if choice.takes(line):
-            shown += 1
-            _show(cell, line, choice.scoring, whole=sample_id is not None, as_json=as_json)
-            if shown == most:
-                return
-    if sample_id is not None and not shown:
+            fitting += 1
+            if most is None or fitting <= most:
+                _show(cell, line, choice.scoring, whole=sample_id is not None, as_json=as_json)
+    if sample_id is not None and not fitting:
         raise UsageError(f"{path} has no sample {sample_id!r} that fits; it has {seen} samples")
-    click.echo(f"{shown} of {seen} samples", err=True)
+    cut = f" fit; {most} shown" if most is not None and fitting > most else ""
+    click.echo(f"{fitting} of {seen} samples{cut}", err=True)
 
 
 def _show(

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from ptb_core.specs import Condition, TaskSpec
 
-GRADER = "grader"
-"""What a task's manifest says in ``needs`` when an outside LLM decides."""
-
 
 def is_scored_outside(task: TaskSpec, condition: Condition) -> bool:
     """Say whether evaluate.py has its completions scored by the broker.
@@ -16,4 +13,4 @@ def is_scored_outside(task: TaskSpec, condition: Condition) -> bool:
     """
     if condition.dev_evaluation == "brokered":
         return True
-    return condition.dev_evaluation == "in-sandbox" and GRADER in task.needs
+    return condition.dev_evaluation == "in-sandbox" and task.needs_grader

@@ -283,9 +283,8 @@ def _data(workspace: Path, settings: HarnessSettings) -> DataDir:
 def _programs(task: Task) -> ProgramRunner | None:
     """Return who runs programs here: this sandbox is what separates them from everything."""
     from ptb_core.execution.plain import PlainProgramRunner
-    from ptb_core.execution.stage import NEED
 
-    return PlainProgramRunner() if NEED in task.spec.needs else None
+    return PlainProgramRunner() if task.spec.needs_programs else None
 
 
 def _answer(

@@ -104,8 +104,17 @@ class EvaluationJob:
             "protocol": msgspec.to_builtins(self.protocol),
             "engine": msgspec.to_builtins(self.engine_choice),
             "sandbox": self.sandbox_choice.name,
-            "grader": self.grader_identity,
+            "grader": self._grader_asked,
         }
+
+    @property
+    def _grader_asked(self) -> JsonValue:
+        """Who grades and where: another server's verdicts are not taken for this one's."""
+        from ptb_core.grading.endpoint import host_of
+
+        if self.grader is None:
+            return None
+        return {**self.grader_identity, "endpoint": host_of(self.grader.grader.base_url)}
 
     @property
     def grader_identity(self) -> JsonValue:
@@ -127,7 +136,8 @@ def evaluate(
         progress: Told how far it is, at least every second. What it raises ends the call.
 
     Returns:
-        The summary; its evaluation is complete only when every sample has a score.
+        The summary; its evaluation is complete only when every sample has a score. Where all was
+        done before, the earlier one, as it is.
 
     Raises:
         UsageError: If the folder holds another evaluation, or another process works in it.
@@ -142,7 +152,10 @@ def evaluate(
         _require_unchanged(folder, answered)
         scored = _score(job, folder, samples, answered, runners, progress)
         _remove(folder, PROGRAMS)
-        _write_samples(job, folder, samples, scored)
+        is_new = _write_samples(job, folder, samples, scored)
+        earlier = None if is_new else _earlier_summary(folder, scored)
+        if earlier is not None:
+            return earlier
         summary = _summary(job, answered, scored)
         folder.write_summary(summary)
         return summary
@@ -180,6 +193,9 @@ def _generate(
             endpoint.facts,
         ),
         facts=facts,
+        software=lock.software(),
+        machine=lock.machine(),
+        components=job.components,
     )
     write_json(folder.answered, answered)
     return answered
@@ -279,13 +295,29 @@ def _write_samples(
     folder: EvaluationFolder,
     samples: Sequence[Sample],
     scored: ScoredCompletions,
-) -> None:
+) -> bool:
+    """Write the samples; return whether any differs from what was written before."""
     from ptb_core.evaluation.sample_lines import lines_of_rounds, write_sample_lines
 
     lines = lines_of_rounds(
         job.task, samples, job.protocol, folder.completions, folder.checks, scored.rounds
     )
+    earlier = file_sha256(folder.samples) if folder.samples.is_file() else None
     write_sample_lines(folder.samples, lines)
+    return earlier not in (None, file_sha256(folder.samples))
+
+
+def _earlier_summary(folder: EvaluationFolder, scored: ScoredCompletions) -> Summary | None:
+    """Return the folder's summary if it is complete and this call found out nothing new."""
+    try:
+        summary = folder.read_summary()
+    except RecordError:  # it is written anew
+        return None
+    if summary is None or not summary.evaluation.complete:
+        return None
+    performed = scored.evaluation.details.get("checks", {}).get("performed", 0)
+    is_same = summary.evaluation.scores == scored.evaluation.scores
+    return summary if is_same and not performed else None
 
 
 def _summary(job: EvaluationJob, answered: Answered, scored: ScoredCompletions) -> Summary:
@@ -306,12 +338,28 @@ def _summary(job: EvaluationJob, answered: Answered, scored: ScoredCompletions) 
         sandbox=job.sandbox_choice,
         facts=answered.facts,
         evaluation=evaluation,
-        lock={
-            "software": lock.software(),
-            "machine": lock.machine(),
-            "components": dict(job.components),
-            "grader": job.grader_identity,
-        },
+        lock=_lock(job, answered),
         created_unix_s=time.time(),
         notes=job.notes,
     )
+
+
+def _lock(job: EvaluationJob, answered: Answered) -> dict[str, JsonValue]:
+    """Return what the checkpoint answered under.
+
+    ``other_software`` names what other versions of anything have done, and which; None where that
+    was not kept.
+    """
+    now = {"software": lock.software(), "components": dict(job.components)}
+    then = {"software": dict(answered.software), "components": dict(answered.components)}
+    others: dict[str, JsonValue] = {}
+    if not answered.software:
+        then, others = now, {"generate": None}
+    elif now != then:
+        others = {"score": now}
+    return {
+        **then,
+        "machine": dict(answered.machine) or lock.machine(),
+        "other_software": others,
+        "grader": job.grader_identity,
+    }

@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import msgspec
 
@@ -56,12 +57,19 @@ class Answered:
         completions_sha256: Digest of the log of completions.
         details: How the checkpoint was asked, and numbers.
         facts: What separated the checkpoint from the host.
+        software: Versions that it answered under.
+        machine: Where it answered.
+        components: Where task, model, engine and sandbox came from then. These three are empty in
+            a file from before they were kept.
         schema_version: Version of this form.
     """
 
     completions_sha256: str
     details: Mapping[str, JsonValue]
     facts: SandboxFacts
+    software: Mapping[str, JsonValue] = field(default_factory=dict)
+    machine: Mapping[str, JsonValue] = field(default_factory=dict)
+    components: Mapping[str, JsonValue] = field(default_factory=dict)
     schema_version: int = 1
 
 
@@ -78,7 +86,8 @@ class Summary:
         sandbox: The sandbox with its settings.
         facts: What separated the checkpoint from the host.
         evaluation: Scores both ways; no score unless it is complete.
-        lock: Versions, digests and machine.
+        lock: Versions, digests and machine that the checkpoint answered under; other versions that
+            scored it, if any.
         created_unix_s: When this was written.
         notes: What a reader must know besides.
         schema_version: Version of this form.
@@ -119,22 +128,23 @@ class EvaluationFolder:
             identity: What is evaluated and how.
 
         Raises:
-            UsageError: If it holds something else, or another process works in it.
+            UsageError: If it holds something else, cannot be written, or another process works in
+                it.
             RecordError: If its head is damaged.
         """
-        self._require_free()
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as lock:
+        with contextlib.ExitStack() as held:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                self._require_free()
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._hold(held.enter_context((self.path / ".lock").open("w")))
+                sweep(self.path)
+                self._require_same(identity)
+                write_json(self.head, Head(identity=identity))
+            except OSError as error:
                 raise UsageError(
-                    f"{self.path}: another `ptb evaluate` is at work in this folder; wait for it, "
-                    "or name another folder with --output"
-                ) from None
-            sweep(self.path)
-            self._require_same(identity)
-            write_json(self.head, Head(identity=identity))
+                    f"{self.path} cannot be written ({error.strerror or error}); name another "
+                    "folder with --output"
+                ) from error
             yield
 
     def read_answered(self) -> Answered | None:
@@ -164,6 +174,15 @@ class EvaluationFolder:
     def read_live(self) -> LiveServer | None:
         """Return the server that a killed process left behind, if any."""
         return read_stored(self.live, LiveServer, REMEDY)
+
+    def _hold(self, lock: TextIO) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"{self.path}: another `ptb evaluate` is at work in this folder; wait for it, or "
+                "name another folder with --output"
+            ) from None
 
     def _require_free(self) -> None:
         if not self.path.exists():

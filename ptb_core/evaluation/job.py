@@ -175,12 +175,13 @@ def make_job(
     engine, sandbox = catalogue.engine(options.engine), catalogue.sandbox(options.sandbox)
     if "serve" not in sandbox.spec.roles:
         raise UsageError(f"the sandbox {options.sandbox} cannot serve a checkpoint; name another")
+    devices = _devices(options.devices)
     model = weights.subject.model
     data = ensure_data(evaluated.spec, options.mirror)
     terms = None
-    if "grader" in evaluated.spec.needs:
+    if evaluated.spec.needs_grader:
         terms = options.terms or grader_terms(options.grader, task)
-        require_key(terms)
+        require_key(terms, of_a_plan=options.terms is not None)
     job = EvaluationJob(
         subject=weights.subject,
         revision=weights.revision,
@@ -206,7 +207,7 @@ def make_job(
             ("engine", options.engine),
             ("sandbox", options.sandbox),
         ),
-        devices=_devices(options.devices) if sandbox.spec.gpus else (),
+        devices=devices if sandbox.spec.gpus else (),
         notes=weights.notes,
     )
     _refuse_obstacles(job)
@@ -219,12 +220,12 @@ def _refuse_obstacles(job: EvaluationJob) -> None:
     found = [
         f"engine {engine.name}: {text}" for text in engine_obstacles(job.engine, engine.settings)
     ]
-    if "tools" in job.task.spec.needs and job.subject.model.tool_parser is None:
+    if job.task.spec.needs_tools and job.subject.model.tool_parser is None:
         found.append(
             f"model {job.subject.model.name}: the task offers tools, and its manifest names no "
             "tool_parser"
         )
-    if "execute" in job.task.spec.needs:
+    if job.task.spec.needs_programs:
         if "execute" not in job.sandbox.spec.roles:
             found.append(f"sandbox {sandbox.name}: it cannot run programs that a model writes")
         else:
@@ -245,7 +246,14 @@ def default_folder(job: EvaluationJob) -> Path:
 
 
 def _devices(given: tuple[str, ...] | None) -> tuple[str, ...]:
-    return visible_gpus() if given is None else given
+    visible = visible_gpus()
+    if given is None:
+        return visible
+    missing = [name for name in given if name not in visible]
+    if not missing:
+        return given
+    which = f" {' or '.join(missing)}, only {', '.join(visible)}" if visible else "; say none"
+    raise UsageError(f"--gpus {','.join(given)}: this process may use no GPU{which}")
 
 
 def _weights(model: ModelSpec, files: ModelFiles, base: ModelFiles) -> Weights:

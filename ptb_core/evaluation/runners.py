@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,9 @@ def grader_terms(options: GraderOptions, task: str) -> GraderTerms:
     reader = GraderReader(
         _as_a_plan_says(options, task),
         Path.cwd(),
-        lambda path, what, expected: found.append(Fault(path=path, found=what, expected=expected)),
+        lambda path, what, expected: found.append(
+            _as_an_option(Fault(path=path, found=what, expected=expected))
+        ),
     )
     spec = reader.grader([task])
     terms = GraderTerms(grader=spec, price=reader.price(spec), budget_usd=options.budget_usd)
@@ -66,15 +68,20 @@ def grader_terms(options: GraderOptions, task: str) -> GraderTerms:
     return terms
 
 
-def require_key(terms: GraderTerms) -> None:
+def require_key(terms: GraderTerms, *, of_a_plan: bool) -> None:
     """Make sure before anything is asked that there is a key for the grader.
+
+    Args:
+        terms: The grader.
+        of_a_plan: Whether a plan names it, rather than options; only words depend on it.
 
     Raises:
         UsageError: If not.
     """
     from ptb_core.grading.endpoint import key_obstacle
 
-    obstacle = key_obstacle(terms.grader)
+    where = "in the plan's `grader`" if of_a_plan else "with --grader-url and --grader-key-env"
+    obstacle = key_obstacle(terms.grader, where)
     if obstacle is not None:
         raise UsageError(obstacle)
 
@@ -92,7 +99,7 @@ def runners_for(job: EvaluationJob, folder: Path) -> Runners:
 
     name = job.task.spec.name
     programs = grader = None
-    if "execute" in job.task.spec.needs:
+    if job.task.spec.needs_programs:
         root = folder / PROGRAMS.replace("*", secrets.token_hex(4))
         programs = SandboxProgramRunner(
             ProgramSandbox(
@@ -112,6 +119,37 @@ def hidden_from_sandboxes(job: EvaluationJob, folder: Path) -> tuple[Path, ...]:
     """Return the host paths that nothing in a sandbox may see: results, weights, answers."""
     files = sorted(job.data.files.values())
     return (folder, cache_root(), data_dir() / "embedded", *files)
+
+
+def _as_an_option(fault: Fault) -> Fault:
+    """Return a fault of a plan's grader in the words of who gave options."""
+    path = next((path for path in _OPTIONS if fault.path.startswith(path)), None)
+    if path is None:
+        return fault
+    option, expected = _OPTIONS[path]
+    found = fault.found.replace("another base_url", "another --grader-url")
+    return replace(fault, path=option, found=found, expected=expected)
+
+
+_OPTIONS = {
+    "$.grader.base_url": (
+        "--grader-url",
+        "an address up to and including the API's version, such as https://api.openai.com/v1, "
+        "without user or password",
+    ),
+    "$.grader.api_key_env": (
+        "--grader-key-env",
+        "the name of the environment variable that holds the key of this endpoint, never the key "
+        "itself, or none where it needs none",
+    ),
+    "$.grader.prompts": ("--grader-prompt", "a text file in UTF-8 of at most 1 MiB"),
+    "$.budgets.grader_usd": (
+        "--grader-usd",
+        "no such option: a budget for a grader whose price is not known needs a plan with "
+        "prices.grader",
+    ),
+}
+"""By JSON path in a plan: the option that stands for it, and what is right there."""
 
 
 def _as_a_plan_says(options: GraderOptions, task: str) -> Mapping[str, JsonValue]:

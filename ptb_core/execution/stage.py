@@ -6,16 +6,13 @@ from ptb_core.execution.programs import ProgramSandbox, SandboxProgramRunner
 from ptb_core.stages.context import Prepared, StageContext
 from ptb_core.stages.prepare import hidden_paths
 
-NEED = "execute"
-"""What a task's manifest says in ``needs`` when its checks are programs."""
-
 
 def programs_of(context: StageContext) -> SandboxProgramRunner | None:
     """Return who runs the cell's programs, or None when its task has none.
 
     The plan's sandbox runs them; the run's folder, caches and data files are hidden.
     """
-    if NEED not in context.catalogue.task(context.cell.task).spec.needs:
+    if not context.catalogue.task(context.cell.task).spec.needs_programs:
         return None
     chosen = context.run.plan.sandbox
     name = f"{context.run.run_id}-{context.cell.id}-execute-{context.fence}-{context.attempt}"

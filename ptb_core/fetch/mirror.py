@@ -10,6 +10,9 @@ A form is one of ``.jsonl .jsonl.gz .json .json.gz .csv .csv.gz .parquet``. For 
 last part of it, or that with ``.gz``, or ``<task>-<file>.<form>``. For a model: the folder
 ``MIRROR/org/name`` or ``MIRROR/<model>`` with config.json and safetensors. For a wheel: the wheel
 itself, or the file wanted from it under its own name.
+
+Files are copied into the cache and are there when the mirror is not; models, which are large, are
+used where they lie.
 """
 
 from __future__ import annotations

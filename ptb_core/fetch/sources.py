@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+import msgspec
+
 from ptb_core.cache import locked, remembered_sha256
+from ptb_core.canonical import short_hash
 from ptb_core.data import data_dir
 from ptb_core.errors import DataError
 from ptb_core.fetch.context import FetchContext
@@ -48,9 +52,21 @@ def resolve_source(
     """
     if source.packaged is not None:
         return _packaged(source, source.packaged, label, context)
-    copy = mirrored_file(source, label, context)
-    if copy is not None:
-        return _identified(copy, f"mirror {copy}", context)
+    mirrored = mirrored_file(source, label, context)
+    if mirrored is not None:
+        return _identified(_keep(mirrored, source, context), f"mirror {mirrored}", context)
+    kept = _kept(source, context)
+    if kept is None:
+        return _fetched(source, label, context, kind)
+    try:  # what the source itself gave wins over a mirror's copy
+        return _fetched(source, label, replace(context, offline=True), kind)
+    except DataError:
+        return _identified(kept, f"mirror, kept as {kept}", context)
+
+
+def _fetched(
+    source: FileSource, label: str, context: FetchContext, kind: RepoKind
+) -> ResolvedSource:
     if source.hub is not None:
         return _from_hub(source, source.hub, label, context, kind)
     if source.wheel is not None:
@@ -58,6 +74,32 @@ def resolve_source(
     if source.url is not None:
         return _from_url(source, source.url, label, context)
     raise DataError(f"{label}: its manifest names no packaged, hub, wheel or url to take it from")
+
+
+def _keep(mirrored: Path, source: FileSource, context: FetchContext) -> Path:
+    """Copy a mirror's file into the cache, so that it is there when the mirror is not."""
+    folder = _folder_of_kept(source, context)
+    target = folder / mirrored.name
+    with locked(context.root, f"mirrored/{folder.name}"):
+        if not target.is_file() or remembered_sha256(target, context.root) != remembered_sha256(
+            mirrored, context.root
+        ):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            part = target.with_name(f"{target.name}.part")
+            shutil.copyfile(mirrored, part)
+            part.replace(target)
+    return target
+
+
+def _kept(source: FileSource, context: FetchContext) -> Path | None:
+    """Return the copy that an earlier mirror has left, or None."""
+    found = sorted(_folder_of_kept(source, context).glob("*"))
+    return next((path for path in found if path.suffix != ".part"), None)
+
+
+def _folder_of_kept(source: FileSource, context: FetchContext) -> Path:
+    return context.root / "mirrored" / short_hash(msgspec.to_builtins(source))
 
 
 def _identified(path: Path, origin: str, context: FetchContext) -> ResolvedSource:

@@ -65,8 +65,13 @@ def read_key(spec: GraderSpec) -> Key:
     return Key(value=os.environ.get(spec.api_key_env, "").strip())
 
 
-def key_obstacle(spec: GraderSpec) -> str | None:
-    """Return why this machine has no key for a grader, or None when it has or needs none."""
+def key_obstacle(spec: GraderSpec, named_where: str = "in the plan's `grader`") -> str | None:
+    """Return why this machine has no key for a grader, or None when it has or needs none.
+
+    Args:
+        spec: The grader.
+        named_where: Where another endpoint would be named, in words.
+    """
     if spec.api_key_env is None:
         return None
     key = read_key(spec).value
@@ -74,7 +79,7 @@ def key_obstacle(spec: GraderSpec) -> str | None:
     if not key:
         return (
             f"{where}, which is not set; set it where `ptb` is started, or name another endpoint "
-            "in the plan's `grader`"
+            f"{named_where}"
         )
     if not re.fullmatch(r"[!-~]+", key):
         return (

@@ -24,7 +24,7 @@ def grader_of(context: StageContext) -> OpenAiGrader | None:
     Raises:
         RecordError: If the run's terms or the cell's data are damaged.
     """
-    if "grader" not in context.catalogue.task_spec(context.cell.task).needs:
+    if not context.catalogue.task_spec(context.cell.task).needs_grader:
         return None
     terms = terms_in_force(context.run_folder, context.run)
     if terms is None:
@@ -67,7 +67,7 @@ def terms_for(
         InputFileError: If something is wrong; lists every fault.
         UsageError: If this machine has no key.
     """
-    if "grader" not in task.needs:
+    if not task.needs_grader:
         return None
     found: list[Fault] = []
 

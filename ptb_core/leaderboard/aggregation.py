@@ -50,6 +50,7 @@ def build_section(group: Group, labels: Mapping[tuple[str, str | None], str]) ->
         protocol=group.protocol,
         protocol_text=group.protocol_text,
         engine_text=group.engine_text,
+        grader_text=group.grader_text,
         scoring=group.scoring,
         sources=tuple(sorted(group.sources, key=lambda source: (source.name, source.path))),
         tasks=group.tasks,

@@ -58,7 +58,7 @@ class Group:
     """Entries that may be compared.
 
     Attributes:
-        condition_id: Hash of condition and protocol, or None.
+        condition_id: Hash of condition, protocol and grader, or None.
         condition: The condition, or None.
         condition_text: It in words.
         protocol: The protocol, or None.
@@ -68,6 +68,8 @@ class Group:
         grid: Pairs that a repeat must have to have a benchmark score; at least one.
         weights: Weights as given, by task; possibly incomplete.
         engine_text: What served the checkpoints, in words; empty where no source says.
+        grader_text: Who graded, with every wording of the plan's own; empty where no task is
+            graded or no source says.
         weights_note: What the source says about them.
         entries: Agents and references.
         notes: What a reader must know.
@@ -84,6 +86,7 @@ class Group:
     weights: Mapping[str, float]
     entries: tuple[Entry, ...]
     engine_text: str = ""
+    grader_text: str = ""
     weights_note: str = ""
     notes: tuple[str, ...] = field(default=())
 

@@ -174,15 +174,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """Rows that may be compared: same condition, protocol, engine, tasks, models and weights.
+    """Rows that may be compared: same condition, protocol, engine, grader, tasks, models, weights.
 
     Attributes:
-        condition_id: Hash of condition and protocol; None for outside sets.
+        condition_id: Hash of condition, protocol and grader; None for outside sets.
         condition: The condition; None for outside sets.
         condition_text: The condition in words.
         protocol: The protocol; None for outside sets.
         protocol_text: The protocol in words, with every change and limit.
         engine_text: The engine with its settings, in words; empty for outside sets.
+        grader_text: Who graded, with every wording of the plan's own; empty where no task is
+            graded, and for outside sets.
         scoring: Which scoring counts; None when an outside set does not say.
         sources: Where the rows come from.
         tasks: Names of the tasks, in the order of columns.
@@ -200,6 +202,7 @@ class Section:
     protocol: ProtocolSpec | None
     protocol_text: str
     engine_text: str
+    grader_text: str
     scoring: Scoring | None
     sources: tuple[Source, ...]
     tasks: tuple[str, ...]
@@ -220,7 +223,7 @@ class Board:
         fallback: The rule asked for; None leaves run folders to ``project`` and outside sets as
             they stand.
         scoring: The scoring asked for; None leaves it to each protocol.
-        sections: One per condition, protocol, engine, set of cells and weights.
+        sections: One per condition, protocol, engine, grader, set of cells and weights.
     """
 
     fallback: Fallback | None

@@ -16,7 +16,7 @@ from ptb_core.leaderboard.outside import reference_entry
 from ptb_core.leaderboard.results import CellResult, Pair, Source
 from ptb_core.leaderboard.run_notes import run_notes
 from ptb_core.leaderboard.run_results import RunResults
-from ptb_core.leaderboard.wording import condition_words, engine_words, protocol_words
+from ptb_core.leaderboard.wording import condition_words, engine_words, grader_words, protocol_words
 from ptb_core.specs import CellSpec, Scoring
 
 BASE_ROW = "base model"
@@ -84,6 +84,7 @@ def _group(
         protocol=plan.protocol,
         protocol_text=protocol_words(plan.protocol, rules.scoring),
         engine_text=engine_words(plan.engine),
+        grader_text=grader_words(plan.grader),
         scoring=rules.scoring or plan.protocol.scoring,
         sources=tuple(Source(name=r.run.run_id, path=r.path, kind="run") for r in runs),
         grid=grid,

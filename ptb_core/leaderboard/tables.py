@@ -22,7 +22,7 @@ class Table:
     """A section in words.
 
     Attributes:
-        head: Lines above the table: condition, protocol, engine, weights, sources.
+        head: Lines above the table: condition, protocol, engine, grader, weights, sources.
         columns: Names of the columns.
         numeric: For each column, whether it is aligned to the right.
         rows: Agents' rows, best first.
@@ -122,6 +122,8 @@ def _head(section: Section) -> Iterator[str]:
     yield f"protocol {section.protocol_text}"
     if section.engine_text:
         yield f"engine {section.engine_text}"
+    if section.grader_text:
+        yield f"grader {section.grader_text}"
     models = "1 model" if len(section.models) == 1 else f"{len(section.models)} models"
     yield f"{models}: {', '.join(section.models)}"
     if len(section.tasks) > 1:

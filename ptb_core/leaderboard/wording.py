@@ -1,9 +1,17 @@
-"""Conditions, protocols and engines in words, with every change and limit beside the name."""
+"""Conditions, protocols, engines and graders in words, every change and limit beside the name."""
 
 from __future__ import annotations
 
 from ptb_core.json_paths import shown
-from ptb_core.specs import ComponentChoice, Condition, ProtocolSpec, Sampling, Scoring
+from ptb_core.plan.grader import wording_digests
+from ptb_core.specs import (
+    ComponentChoice,
+    Condition,
+    GraderSpec,
+    ProtocolSpec,
+    Sampling,
+    Scoring,
+)
 
 
 def condition_words(condition: Condition) -> str:
@@ -56,6 +64,23 @@ def engine_words(engine: ComponentChoice) -> str:
     given = sorted((name, value) for name, value in engine.settings.items() if value is not None)
     settings = ", ".join(f"{name} {shown(value)}" for name, value in given)
     return f"{engine.name}: {settings}" if settings else engine.name
+
+
+def grader_words(grader: GraderSpec | None) -> str:
+    """Return a grader in words, such as ``gpt-5-mini, own wording sha256 0123456789ab for tiny``.
+
+    Address, pace and key are left out: they are no part of what results must share.
+
+    Args:
+        grader: Who grades; None, where no task needs it, has no words.
+    """
+    if grader is None:
+        return ""
+    wordings = (
+        f"own wording sha256 {sha256[:12]} for {task}"
+        for task, sha256 in wording_digests(grader).items()
+    )
+    return ", ".join((grader.model, *wordings))
 
 
 def _sampling_words(sampling: Sampling) -> list[str]:

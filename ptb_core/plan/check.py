@@ -143,9 +143,7 @@ class Checker:
         """Return those of some tasks that need a grader; what cannot be loaded needs none."""
         specs = {name: self._spec("task", name) for name in tasks}
         return tuple(
-            name
-            for name, spec in specs.items()
-            if isinstance(spec, TaskSpec) and "grader" in spec.needs
+            name for name, spec in specs.items() if isinstance(spec, TaskSpec) and spec.needs_grader
         )
 
     def wording_faults(self, task: str, text: str) -> tuple[str, ...]:
@@ -222,7 +220,7 @@ class Checker:
 
     def _runs_programs(self, name: str) -> bool:
         spec = self._spec("task", name)
-        return isinstance(spec, TaskSpec) and "execute" in spec.needs
+        return isinstance(spec, TaskSpec) and spec.needs_programs
 
     def tools(self, tasks: Sequence[str], models: Sequence[str]) -> None:
         """Check that models whose tasks offer tools say how their tool calls are written."""
@@ -239,7 +237,7 @@ class Checker:
 
     def _offers_tools(self, name: str) -> bool:
         spec = self._spec("task", name)
-        return isinstance(spec, TaskSpec) and "tools" in spec.needs
+        return isinstance(spec, TaskSpec) and spec.needs_tools
 
     def engine(self, data: Mapping[str, JsonValue], *, in_image: bool) -> ComponentChoice:
         """Check the engine; servers in an image are not looked for on this machine."""

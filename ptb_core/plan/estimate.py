@@ -138,7 +138,7 @@ def _grader_estimate(plan: Plan, catalogue: Catalogue) -> GraderEstimate | None:
     if plan.grader is None:
         return None
     specs = [catalogue.task_spec(name) for name in plan.tasks]
-    graded = {spec.name: spec for spec in specs if "grader" in spec.needs}
+    graded = {spec.name: spec for spec in specs if spec.needs_grader}
     asked = [_asked(graded[cell.task], plan) for cell in plan.cells if cell.task in graded]
     price, uses = plan.grader_price, [use for _, use in asked]
     return GraderEstimate(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -133,7 +134,10 @@ def test_clients_that_hang_up_anywhere_leave_nothing_behind(start: StartBroker, 
         with connected(broker) as link:
             link.sendall(content[:length])
     assert still_works(broker, log)
-    assert not list(broker.folder.glob("posted-*"))
+    patience_s = time.monotonic() + 60
+    while left := list(broker.folder.glob("posted-*")):  # the last handler may be at its end yet
+        assert time.monotonic() < patience_s, left
+        time.sleep(0.01)
 
 
 def test_a_client_that_leaves_before_its_score_costs_nobody_else_anything(

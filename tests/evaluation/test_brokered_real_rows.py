@@ -18,6 +18,7 @@ from ptb_core.evaluation.laid_questions import laid_names, lines_of, read_questi
 from ptb_core.evaluation.protocol import PROTOCOLS
 from ptb_core.evaluation.questions import GenerateOptions, SampleRequests, questions
 from ptb_core.evaluation.rounds import options_of, rounds_of
+from ptb_core.evaluation.samples import samples_after, samples_of
 from ptb_core.fetch import ensure_data
 from ptb_core.interfaces import Task
 from ptb_core.specs import JsonValue, RequestKind, Sampling
@@ -131,6 +132,22 @@ def test_a_brokered_workspace_asks_the_same_and_holds_no_answer(
         sought = list(secrets(test_data / "data"))
         assert len(sought) >= task.spec.n_samples
         assert [secret for secret in sought if secret in held] == []
+
+
+@pytest.mark.parametrize("secrets", FILES, ids=lambda secrets: secrets.__name__)
+def test_what_follows_a_limit_completes_the_task_except_in_the_arena(
+    secrets: Secrets, test_data: Path, tmp_path: Path
+) -> None:
+    """The arena is shuffled under a limit only, so that nothing follows there."""
+    task = load_catalogue().task(secrets.__name__)
+    data = data_of(task, secrets, test_data, tmp_path)
+    chosen, every = samples_of(task, data, 5), samples_of(task, data)
+    following = samples_after(task, data, chosen)
+    if secrets is arenahardwriting:
+        assert following == ()
+    else:
+        assert [*chosen, *following] == list(every)
+    assert samples_after(task, data, every) == ()
 
 
 def test_no_id_that_gives_an_answer_away_stands_in_a_brokered_workspace(tmp_path: Path) -> None:

@@ -47,9 +47,12 @@ class ScriptedEngine(Engine):
         self.server = server
         self.request: ServeRequest | None = None
         self.session: Session | None = None
+        self.generation_config: object = None
 
     def serve(self, request: ServeRequest, session: Session) -> Endpoint:
         self.request, self.session = request, session
+        path = Path(request.generation_config) / "generation_config.json"
+        self.generation_config = json.loads(path.read_text()) if path.exists() else None
         return self.server.endpoint
 
 
@@ -225,6 +228,8 @@ def test_nothing_of_the_evaluation_stays_behind(
 def test_the_checkpoint_is_served_as_in_the_final_evaluation(
     workspace: Path, base: Path, engine: ScriptedEngine
 ) -> None:
+    own = {"eos_token_id": 5, "temperature": 0.9}
+    (base / "generation_config.json").write_text(json.dumps(own))
     evaluate(workspace, replace(OPTIONS, model_path=base, max_tokens=7), print)
     request = engine.request
     assert request is not None
@@ -232,6 +237,8 @@ def test_the_checkpoint_is_served_as_in_the_final_evaluation(
     assert request.chat_template == str(workspace / "templates" / "qwen.jinja")
     assert request.settings == {"threads": 1}
     assert request.max_context_tokens == 512
+    assert request.template_date == "2026-01-01"
+    assert engine.generation_config == {"eos_token_id": [5]}
     body = engine.server.bodies[0]
     assert (body["max_tokens"], body["temperature"]) == (7, 0.0)
     assert "<|im_end|>" in body["stop"]

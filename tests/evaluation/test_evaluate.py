@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
+import os
 import re
 import signal
 import time
@@ -24,11 +26,13 @@ from standing_alone import (
     rows,
 )
 
+from ptb_core import lock
 from ptb_core.atomic import write_json
 from ptb_core.catalogue import Catalogue, load_catalogue
 from ptb_core.cli.progress_line import ProgressLine
 from ptb_core.data import data_dir
 from ptb_core.errors import EngineError
+from ptb_core.evaluation import evaluation_folder
 from ptb_core.evaluation.checks import GraderCheck
 from ptb_core.evaluation.exchange import ChatRequest, Sample, SampleScore
 from ptb_core.evaluation.protocol import SEEDED_DATE
@@ -63,7 +67,7 @@ def test_the_score_is_told_both_ways_with_its_terms(
             "  published scoring: 100.00 ± 0.00 %",
             "  protocol strict: seeded requests, repaired scoring, limit: 4 samples",
             "  engine transformers; at most 64 tokens per answer; isolation none",
-            "  truncated 1, errors 0, several-answer-lines 1",
+            "  truncated 1 of 4 answers, errors 0, several-answer-lines 1",
             f"samples: ptb samples {folder} --wrong",
             f"summary: {folder / 'summary.json'}",
         ],
@@ -180,6 +184,79 @@ def test_the_same_command_again_asks_nothing_and_serves_nothing(
         assert again[:2] == first[:2]
         assert len(server.bodies) == 4
     assert len(sandbox.opened) == 1
+
+
+def test_the_same_command_again_leaves_the_result_as_it_is(
+    ptb: Ptb, answering: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(right_for(3)):
+        first = ptb(*FOUR, "--json")
+        file = folder_of(tmp_path) / "summary.json"
+        content = file.read_bytes()
+        monkeypatch.setattr(lock, "software", lambda: {"python": "9.9", "distributions": {}})
+        monkeypatch.setattr(lock, "machine", lambda: {"host": "another"})
+        again = ptb(*FOUR, "--json")
+    assert again[:2] == first[:2]
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("left", [None, b"{", b'{"schema_version": 1}'])
+def test_a_result_that_is_lost_or_damaged_is_made_again_and_says_what_answered_and_what_scored(
+    ptb: Ptb, answering: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bytes | None
+) -> None:
+    with answering(right_for(3)):
+        ptb(*FOUR)
+        file = folder_of(tmp_path) / "summary.json"
+        first = json.loads(file.read_bytes())
+        assert first["lock"]["other_software"] == {}
+        file.unlink() if left is None else file.write_bytes(left)
+        other = {"python": "9.9", "distributions": {}}
+        monkeypatch.setattr(lock, "software", lambda: other)
+        monkeypatch.setattr(lock, "machine", lambda: {"host": "another"})
+        code, _, err = ptb(*FOUR)
+    assert code == 0, err
+    found = json.loads(file.read_bytes())
+    score = {"software": other, "components": first["lock"]["components"]}
+    assert found["lock"] == {**first["lock"], "other_software": {"score": score}}
+    assert found["evaluation"] == first["evaluation"]
+    assert faults(found, "evaluation") == ()
+
+
+def test_another_scoring_of_the_same_answers_is_a_new_result(
+    ptb: Ptb, answering: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def zero(self: Task, sample: Sample, *_: object) -> SampleScore:
+        return SampleScore(id=sample.id, value=0.0)
+
+    with answering(right_for(3)) as server:
+        ptb(*FOUR)
+        monkeypatch.setattr(type(load_catalogue().task("errands")), "score", zero)
+        monkeypatch.setattr(lock, "software", lambda: {"python": "9.9", "distributions": {}})
+        code, out, _ = ptb(*FOUR)
+        assert len(server.bodies) == 4
+    assert (code, "tiny-qwen3: 0.00 ± 0.00 %" in out) == (0, True)
+    found = json.loads((folder_of(tmp_path) / "summary.json").read_text())["lock"]
+    assert found["other_software"]["score"]["software"]["python"] == "9.9"
+    assert found["software"]["python"] != "9.9"
+
+
+def test_answers_from_before_their_software_was_kept_are_scored_and_it_is_said(
+    ptb: Ptb, answering: Any, tmp_path: Path
+) -> None:
+    with answering(right_for(3)) as server:
+        ptb(*FOUR)
+        folder = folder_of(tmp_path)
+        answered = json.loads((folder / "generated.json").read_text())
+        for key in ("software", "machine", "components"):
+            del answered[key]
+        (folder / "generated.json").write_text(json.dumps(answered))
+        (folder / "summary.json").unlink()
+        code, _, err = ptb(*FOUR)
+        assert len(server.bodies) == 4
+    assert code == 0, err
+    found = json.loads((folder / "summary.json").read_text())["lock"]
+    assert found["other_software"] == {"generate": None}
+    assert found["software"] == lock.software()
 
 
 def test_nothing_of_a_server_stays_behind(ptb: Ptb, answering: Any, tmp_path: Path) -> None:
@@ -353,6 +430,32 @@ def test_a_folder_that_holds_something_else_is_left_alone(ptb: Ptb, tmp_path: Pa
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 
+def test_a_folder_that_cannot_be_made_is_wrong_usage(
+    ptb: Ptb, sandbox: NoSandbox, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    code, out, err = ptb(*FOUR, "--output", "file/mine")
+    assert (code, out) == (2, "")
+    assert (
+        f"{tmp_path / 'file' / 'mine'} cannot be written (Not a directory); name another folder "
+        "with --output\n"
+    ) in err
+    assert sandbox.opened == []
+
+
+def test_a_folder_that_cannot_be_written_is_wrong_usage(
+    ptb: Ptb, sandbox: NoSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, value: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(evaluation_folder, "write_json", full)
+    code, out, err = ptb(*FOUR, "--output", "mine")
+    assert (code, out) == (2, "")
+    assert f"{tmp_path / 'mine'} cannot be written (Read-only file system); name another" in err
+    assert sandbox.opened == []
+
+
 def test_two_commands_do_not_work_in_one_folder(ptb: Ptb, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with (tmp_path / "mine" / ".lock").open("w") as lock:
@@ -432,7 +535,7 @@ def test_the_server_sees_the_checkpoint_and_neither_answers_nor_network(
 
 @pytest.mark.parametrize(
     ("arguments", "given", "handed"),
-    [((), "2,3", ("2", "3")), (("--gpus", "1"), "2,3", ("1",)), (("--gpus", "none"), "0", ())],
+    [((), "2,3", ("2", "3")), (("--gpus", "3"), "2,3", ("3",)), (("--gpus", "none"), "0", ())],
 )
 def test_the_server_gets_the_gpus_that_it_may_use(
     ptb: Ptb,
@@ -447,6 +550,28 @@ def test_the_server_gets_the_gpus_that_it_may_use(
     with answering(right_for(3)):
         ptb(*FOUR, *arguments)
     assert sandbox.opened[0].devices == handed
+
+
+@pytest.mark.parametrize(
+    ("visible", "asked", "words"),
+    [
+        ("", "0,1", "--gpus 0,1: this process may use no GPU; say none\n"),
+        ("1,3", "0,2", "--gpus 0,2: this process may use no GPU 0 or 2, only 1, 3\n"),
+    ],
+)
+def test_gpus_that_are_not_there_are_refused(
+    ptb: Ptb,
+    sandbox: NoSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    visible: str,
+    asked: str,
+    words: str,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    code, out, err = ptb(*FOUR, "--gpus", asked)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert sandbox.opened == []
 
 
 # What is evaluated -----------------------------------------------------------------------------

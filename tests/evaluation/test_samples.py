@@ -108,6 +108,22 @@ def test_samples_are_chosen_by_every_condition_at_once(
     assert [json.loads(text)["id"] for text in out.splitlines()] == names
 
 
+@pytest.mark.parametrize(
+    ("arguments", "footer"),
+    [
+        (("--n", "2"), "5 of 5 samples fit; 2 shown\n"),
+        (("--wrong", "--n", "1", "--json"), "2 of 5 samples fit; 1 shown\n"),
+        (("--wrong", "--n", "2"), "2 of 5 samples\n"),
+        (("--marks", "none", "--n", "2"), "0 of 5 samples\n"),
+    ],
+)
+def test_a_list_cut_short_says_how_many_fit(
+    show: Show, samples: Path, arguments: tuple[str, ...], footer: str
+) -> None:
+    code, _, err = show(samples, *arguments)
+    assert (code, err) == (0, footer)
+
+
 def test_half_a_point_is_not_wrong_and_less_is(show: Show, samples: Path) -> None:
     values = {"half": 0.5, "less": 0.49}
     made = [line(name, scores=scored(name, value, value)) for name, value in values.items()]

@@ -77,14 +77,14 @@ def test_all_published_tasks_come_from_a_mirror_and_are_then_there(
     monkeypatch.setenv("PTB_CACHE", str(tmp_path / "cache"))
     fetched = prefetch("--mirror", mirror)
     assert fetched.exit_code == 0, fetched.output
-    there = prefetch("--mirror", mirror, "--offline-check", "--json")
+    there = prefetch("--offline-check", "--json")
     assert there.exit_code == 0, there.output
     items = {item["name"]: item for item in json.loads(there.output)["items"]}
     assert {name: item["state"] for name, item in items.items()} == dict.fromkeys(TASKS, "there")
     assert items["healthbench"]["revisions"]["grader"].startswith("inspect-evals==")
     for name in TASKS:
         task = load_catalogue().task(name)
-        data = ensure_data(task.spec, mirror, offline=True)
+        data = ensure_data(task.spec, offline=True)
         assert len(samples_of(task, data)) == task.spec.n_samples
 
 
@@ -101,4 +101,4 @@ def test_a_mirror_with_a_row_less_is_named_with_both_numbers(
     assert "bfcl: its data hold 99 samples, expected 100, the n_samples of its manifest" in (
         done.output
     )
-    assert str(path) in done.output
+    assert path.name in done.output

@@ -142,7 +142,9 @@ def test_a_wheel_is_taken_from_the_mirror(mirrored: FetchContext) -> None:
 def test_a_mirror_may_hold_a_hub_file_under_these_names(mirrored: FetchContext, name: str) -> None:
     path = put(mirrored, name)
     found = resolve_source(PARQUET, "t-test", mirrored)
-    assert (found.path, found.origin) == (path, f"mirror {path}")
+    assert found.origin == f"mirror {path}"
+    assert found.path.read_bytes() == path.read_bytes()
+    assert (found.path.name, mirrored.root in found.path.parents) == (path.name, True)
     assert found.revision == f"sha256:{SHA256}"
 
 
@@ -150,7 +152,23 @@ def test_a_mirror_may_hold_a_hub_file_under_these_names(mirrored: FetchContext, 
 def test_a_mirror_may_hold_an_address_under_these_names(mirrored: FetchContext, name: str) -> None:
     path = put(mirrored, name, gzip.compress(CONTENT) if name.endswith(".gz") else CONTENT)
     source = FileSource(url="http://x/file.jsonl", sha256=SHA256)
-    assert resolve_source(source, "t-test", mirrored).path == path
+    assert resolve_source(source, "t-test", mirrored).path.read_bytes() == path.read_bytes()
+
+
+def test_what_a_mirror_gave_is_there_without_it(mirrored: FetchContext) -> None:
+    path = put(mirrored, "t-test.jsonl")
+    first = resolve_source(PARQUET, "t-test", mirrored)
+    path.unlink()
+    later = resolve_source(PARQUET, "t-test", replace(mirrored, mirror=None, offline=True))
+    assert (later.path, later.revision) == (first.path, first.revision)
+    assert later.origin == f"mirror, kept as {first.path}"
+
+
+def test_what_has_changed_in_the_mirror_is_copied_anew(mirrored: FetchContext) -> None:
+    put(mirrored, "t-test.jsonl")
+    resolve_source(PARQUET, "t-test", mirrored)
+    put(mirrored, "t-test.jsonl", b"other rows")
+    assert resolve_source(PARQUET, "t-test", mirrored).path.read_bytes() == b"other rows"
 
 
 def test_a_mirrors_copy_with_another_digest_is_refused(mirrored: FetchContext) -> None:

@@ -23,6 +23,7 @@ from ptb_core.leaderboard.loading import load_board
 from ptb_core.leaderboard.tables import percent
 from ptb_core.leaderboard.terminal import plain_text, print_board
 from ptb_core.schemas import faults
+from ptb_core.specs import GraderSpec
 
 Maker = Callable[..., RunMaker]
 
@@ -93,6 +94,30 @@ def test_the_csv_has_one_line_per_row_with_fractions_and_empty_gaps(demo: RunMak
     assert (lines[1]["sd"], lines[1]["gsm8k"], lines[1]["n_repeats"]) == ("", "0.5", "1")
     assert lines[2]["violations"] == "harness-edited=1 test-data-in-training=2"
     assert (lines[3]["rank"], lines[3]["kind"]) == ("", "reference")
+
+
+def test_every_form_names_the_grader(maker: Maker) -> None:
+    run = maker(agents=("alice",), grader=GraderSpec(model="a_judge", prompts={"gsm8k": "abc"}))
+    run.add("gsm8k--tiny--alice--r1", 0.5)
+    board = load_board([run.folder])
+    words = "a_judge, own wording sha256 ba7816bf8f01 for gsm8k"
+    (section,) = json.loads(json_text(board))["sections"]
+    assert section["grader_text"] == words
+    assert faults(json.loads(json_text(board)), "leaderboard") == ()
+    (line,) = csv.DictReader(io.StringIO(csv_text(board)))
+    assert (line["engine"], line["grader"], line["scoring"]) == ("transformers", words, "repaired")
+    assert f"\ngrader {words}\n" in plain_text(board)
+    escaped = words.replace("_", "\\_")
+    assert f"\n- grader {escaped}\n" in markdown_text(board)
+
+
+def test_without_a_graded_task_no_form_names_a_grader(demo: RunMaker, test_data: Path) -> None:
+    for source in (demo.folder, test_data / "published_scores.json"):
+        board = load_board([source])
+        assert {section.grader_text for section in board.sections} == {""}
+        lines = csv.DictReader(io.StringIO(csv_text(board)))
+        assert {line["grader"] for line in lines} == {""}
+        assert "grader" not in plain_text(board) + markdown_text(board)
 
 
 def test_the_markdown_is_a_table_with_escaped_names(maker: Maker) -> None:

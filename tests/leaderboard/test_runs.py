@@ -507,6 +507,46 @@ def test_engines_and_their_settings_are_never_mixed_in_one_row(maker: Maker) -> 
     assert "\nengine a: x 2\n" in plain_text(board)
 
 
+def test_sections_that_differ_by_grader_or_wording_say_so(maker: Maker) -> None:
+    """The text and its digest are written out: nothing here is computed as the code does it."""
+    graders = {
+        "one": GraderSpec(),
+        "two": GraderSpec(model="other"),
+        "three": GraderSpec(prompts={"gsm8k": "abc", "another": ""}),
+        "four": None,
+    }
+    runs = [
+        maker(run_id=name, condition_id=name, agents=("alice",), grader=grader)
+        for name, grader in graders.items()
+    ]
+    elsewhere = maker(
+        run_id="five",
+        condition_id="one",
+        agents=("alice",),
+        grader=GraderSpec(base_url="http://elsewhere.example/v1", api_key_env="ELSEWHERE"),
+    )
+    for number, run in enumerate((*runs, elsewhere)):
+        run.add(ALICE, number / 10, created_unix_s=float(number))
+    board = load_board([run.folder for run in (*runs, elsewhere)])
+    wordings = (
+        "own wording sha256 e3b0c44298fc for another, own wording sha256 ba7816bf8f01 for gsm8k"
+    )
+    assert {
+        (section.grader_text, tuple(source.name for source in section.sources))
+        for section in board.sections
+    } == {
+        ("gpt-5-mini", ("five", "one")),
+        ("other", ("two",)),
+        (f"gpt-5-mini, {wordings}", ("three",)),
+        ("", ("four",)),
+    }
+    text = plain_text(board)
+    assert "\nengine transformers\ngrader other\n" in text
+    assert f"\nengine transformers\ngrader gpt-5-mini, {wordings}\n" in text
+    assert text.count("\ngrader ") == 3
+    assert "elsewhere" not in text.lower()
+
+
 def measured(
     protocol: ProtocolSpec,
     engine: str = "transformers",
