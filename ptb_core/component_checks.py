@@ -14,7 +14,7 @@ from ptb_core.described_task import DescribedTask
 from ptb_core.entry_points import DISABLE_VARIABLE, OWN_DISTRIBUTION, Plugin, normalised
 from ptb_core.errors import Fault, PtbError
 from ptb_core.importing import words_of
-from ptb_core.interfaces import Component, Engine, Sandbox
+from ptb_core.interfaces import Component, Engine, Sandbox, Task
 from ptb_core.plugins import Contribution
 from ptb_core.sandboxing import Limits
 from ptb_core.spec_rules import ComponentSpec, rule_faults
@@ -199,6 +199,11 @@ def execute_obstacles(sandbox: Sandbox, settings: Mapping[str, JsonValue]) -> tu
 def engine_obstacles(engine: Engine, settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
     """Return why an engine cannot serve here; what goes wrong in its own code is one more."""
     return _sentences("obstacles()", lambda: engine.obstacles(settings))
+
+
+def wording_faults(task: Task, text: str) -> tuple[str, ...]:
+    """Return why a task cannot use a wording for its grader, faults of its own code included."""
+    return _sentences("wording_faults()", lambda: task.wording_faults(text))
 
 
 def _sentences(name: str, ask: Callable[[], object]) -> tuple[str, ...]:

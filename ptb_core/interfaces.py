@@ -140,6 +140,14 @@ class Task(Component[TaskSpec]):
         """Say whether a grader's reply holds a verdict; one that does not is asked for again."""
         return True
 
+    def wording_faults(self, text: str) -> tuple[str, ...]:
+        """Return why the grader cannot be asked in a wording that a plan names; none by default.
+
+        Sentences such as ``it must hold {answer} exactly once``. Asked when a plan is read,
+        before there is any data; ``samples`` finds the same text under ``GRADER_PROMPT``.
+        """
+        return ()
+
     @abstractmethod
     def aggregate(self, scores: Sequence[SampleScore], scoring: Scoring) -> TaskScore:
         """Return value, standard error, n and breakdowns over at least one sample."""

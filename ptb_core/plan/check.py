@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ptb_core.canonical import short_hash
-from ptb_core.component_checks import engine_obstacles, execute_obstacles, sandbox_obstacles
+from ptb_core.component_checks import (
+    engine_obstacles,
+    execute_obstacles,
+    sandbox_obstacles,
+    wording_faults,
+)
 from ptb_core.errors import Fault, PluginError, PtbError, UsageError
 from ptb_core.json_paths import path_of
 from ptb_core.plan.model import ACCEPT_LOCAL_LLM, SandboxChoice
@@ -140,6 +145,14 @@ class Checker:
         return tuple(
             name for name, spec in specs.items() if isinstance(spec, TaskSpec) and spec.needs_grader
         )
+
+    def wording_faults(self, task: str, text: str) -> tuple[str, ...]:
+        """Return why a task cannot ask its grader in a wording; nothing of one that is unusable."""
+        try:
+            found = self.catalogue.task(task)
+        except PtbError:
+            return ()  # said where the plan names it
+        return wording_faults(found, text)
 
     def sandbox(
         self, sandbox: SandboxChoice, condition: Condition, agents: Sequence[AgentSpec]

@@ -23,6 +23,9 @@ WORDING_BYTES = 2**20
 FaultOf = Callable[[str, str, str], None]
 """Notes a fault: JSON path, found, expected."""
 
+WordingFaults = Callable[[str, str], Sequence[str]]
+"""Says why a task, by its name, cannot ask its grader in a wording."""
+
 
 class GraderReader:
     """Reads the parts of a plan that are about its grader.
@@ -31,10 +34,18 @@ class GraderReader:
         data: The plan, its form checked.
         folder: Folder that relative paths start from.
         fault: Notes what is wrong.
+        wording_faults: Asked about each wording; by default any text will do.
     """
 
-    def __init__(self, data: Mapping[str, JsonValue], folder: Path, fault: FaultOf) -> None:
+    def __init__(
+        self,
+        data: Mapping[str, JsonValue],
+        folder: Path,
+        fault: FaultOf,
+        wording_faults: WordingFaults = lambda task, text: (),
+    ) -> None:
         self._data, self._folder, self._fault = data, folder, fault
+        self._wording_faults = wording_faults
 
     def grader(self, graded_tasks: Sequence[str]) -> GraderSpec:
         """Return the grader, the default one where the plan names none.
@@ -119,8 +130,16 @@ class GraderReader:
                 )
                 continue
             text = self._wording(file, path)
-            if text is not None:
-                prompts[name] = text
+            if text is None:
+                continue
+            prompts[name] = text
+            unfit = self._wording_faults(name, text)
+            if unfit:
+                self._fault(
+                    path,
+                    f"{(self._folder / file).resolve()} ({'; '.join(unfit)})",
+                    f"a wording in which {name} can ask its grader",
+                )
         return prompts
 
     def _wording(self, file: str, path: str) -> str | None:

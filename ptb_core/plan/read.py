@@ -250,7 +250,9 @@ class _Reader:
     def _grader(self, tasks: Sequence[str]) -> tuple[GraderSpec | None, TokenPrice | None]:
         """Return grader and price; a grader that no task needs is checked and left out."""
         graded = self._checker.graded(tasks)
-        reader = GraderReader(self._data, self._folder, self._checker.fault)
+        reader = GraderReader(
+            self._data, self._folder, self._checker.fault, self._checker.wording_faults
+        )
         spec = reader.grader(graded)
         if not graded:
             return None, None

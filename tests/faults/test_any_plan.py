@@ -43,7 +43,7 @@ FULL: dict[str, Any] = {
 GRADED: dict[str, Any] = {
     **FULL,
     "tasks": ["errands", "healthbench"],
-    "grader": {**FULL["grader"], "timeout_s": 9, "prompts": {"healthbench": "plan.json"}},
+    "grader": {**FULL["grader"], "timeout_s": 9, "prompts": {"healthbench": "judge.txt"}},
     "weights": {"errands": 1, "healthbench": 1},
 }
 PLANS = st.one_of(
@@ -60,6 +60,7 @@ def check(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plan.json"
         (Path(folder) / "agent.py").write_text("", "utf-8")
+        (Path(folder) / "judge.txt").write_text("<<conversation>> <<rubric_item>>", "utf-8")
         path.write_bytes(content)
         code, out, err = run(["validate", str(path)])
         if code == 0:

@@ -237,6 +237,10 @@ def test_a_cell_is_prepared_with_the_plans_wording_and_asks_in_it(tmp_path, monk
 def test_a_wording_that_the_task_cannot_use_stops_the_cell_before_the_agent_starts(
     tmp_path, monkeypatch
 ):
-    here = arena_cell(tmp_path, "Who is better?", monkeypatch)
-    with pytest.raises(DataError, match=r"judge prompt that the plan names holds \{question\} 0 t"):
-        prepare_stage.prepare(here)
+    here = arena_cell(tmp_path, JUDGE, monkeypatch)
+    assert here.run.plan.grader is not None
+    grader = replace(here.run.plan.grader, prompts={"arenahardwriting": "Who is better?"})
+    run = replace(here.run, plan=replace(here.run.plan, grader=grader))  # as of an earlier ptb
+    words = r"judge prompt that the plan names cannot be used: it holds \{question\} 0 times"
+    with pytest.raises(DataError, match=words):
+        prepare_stage.prepare(replace(here, run=run))

@@ -21,6 +21,7 @@ from ptb_core.specs import GraderSpec, TokenPrice
 from .conftest import PlanFile
 
 GRADED = {"tasks": ["healthbench"]}
+FAIR = "Be fair. <<conversation>> <<rubric_item>>\n"
 KEYLESS = {"base_url": "http://localhost:8000/v1", "api_key_env": None}
 
 
@@ -72,11 +73,11 @@ def test_a_plan_without_graded_tasks_has_no_grader_and_its_old_ids(plan_file: Pl
 
 def test_a_wording_is_read_with_the_plan_and_kept_as_it_stood(plan_file: PlanFile) -> None:
     path = plan_file({**GRADED, "grader": {"prompts": {"healthbench": "judge.txt"}}})
-    (path.parent / "judge.txt").write_text("Be fair.\n", "utf-8")
+    (path.parent / "judge.txt").write_text(FAIR, "utf-8")
     plan = read(path)
     (path.parent / "judge.txt").write_text("Be kind.\n", "utf-8")
     assert plan.grader is not None
-    assert plan.grader.prompts == {"healthbench": "Be fair.\n"}
+    assert plan.grader.prompts == {"healthbench": FAIR}
 
 
 # Identity -------------------------------------------------------------------------------------
@@ -90,7 +91,7 @@ def test_model_and_wording_are_part_of_the_condition_and_nothing_else_of_the_gra
 
     folder = plan_file().parent
     for name, text in (("a", "A"), ("b", "B"), ("copy", "A")):
-        (folder / name).write_text(text, "utf-8")
+        (folder / name).write_text(text + FAIR, "utf-8")
     base = plan()
     same = [
         plan(max_in_flight=1, timeout_s=5),
@@ -209,6 +210,59 @@ def test_each_fault_of_a_grader_has_its_sentence(
     found = faults(path)
     assert any(expected in fault for fault in found), found
     assert not any("pass@" in fault or "sk-proj" in fault for fault in found)
+
+
+@pytest.mark.parametrize(
+    ("task", "wording", "found"),
+    [
+        (
+            "healthbench",
+            "<<conversation>>",
+            "it must hold <<rubric_item>> exactly once",
+        ),
+        (
+            "arenahardwriting",
+            "{question} {answer_a} [[A>>B]] [[A>B]] [[A=B]] [[B>A]]",
+            "it holds {answer_b} 0 times, expected exactly once; it must offer every verdict, and "
+            "lacks [[B>>A]]",
+        ),
+    ],
+)
+def test_a_wording_that_its_task_cannot_use_is_a_fault_of_the_plan(
+    plan_file: PlanFile, task: str, wording: str, found: str
+) -> None:
+    path = plan_file({"tasks": [task], "grader": {"prompts": {task: "judge.txt"}}})
+    file = path.parent / "judge.txt"
+    file.write_text(wording, "utf-8")
+    assert faults(path) == [
+        f"$.grader.prompts.{task}: found {file.resolve()} ({found}); expected a wording in which "
+        f"{task} can ask its grader"
+    ]
+
+
+def test_what_goes_wrong_in_a_tasks_own_check_of_wordings_is_told(
+    plan_file: PlanFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = plan_file({**GRADED, "grader": {"prompts": {"healthbench": "judge.txt"}}})
+    (path.parent / "judge.txt").write_text(FAIR, "utf-8")
+    task = type(load_catalogue().task("healthbench"))
+    monkeypatch.setattr(task, "wording_faults", lambda self, text: 1 / 0)
+    (fault,) = faults(path)
+    assert "judge.txt (its wording_faults() raised ZeroDivisionError" in fault
+    monkeypatch.setattr(task, "wording_faults", lambda self, text: "no")
+    (fault,) = faults(path)
+    assert "judge.txt (its wording_faults() returned 'no'; expected sentences)" in fault
+
+
+def test_a_wording_for_a_task_that_cannot_be_used_here_is_not_looked_into(
+    plan_file: PlanFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = plan_file({**GRADED, "grader": {"prompts": {"healthbench": "judge.txt"}}})
+    (path.parent / "judge.txt").write_text("Be fair.", "utf-8")
+    task = type(load_catalogue().task("healthbench"))
+    monkeypatch.setattr(task, "unusable_reason", lambda self: "it needs a tool")
+    plan = read(path)
+    assert any("task healthbench: it needs a tool" in obstacle for obstacle in plan.obstacles)
 
 
 def test_faults_of_a_grader_come_with_all_others(plan_file: PlanFile) -> None:

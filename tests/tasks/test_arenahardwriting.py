@@ -382,7 +382,7 @@ def test_an_opponents_row_without_answer_is_refused(
 # The judge prompt ------------------------------------------------------------------------------
 
 HEADINGS = (
-    "must begin with the line [system] and have a later line [user] with text below, or have "
+    "it must begin with the line [system] and have a later line [user] with text below, or have "
     "neither line"
 )
 
@@ -390,9 +390,13 @@ HEADINGS = (
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("{question}", "", "holds {question} 0 times, expected exactly once"),
-        ("{answer_b}", "{answer_b} {answer_b}", "holds {answer_b} 2 times, expected exactly once"),
-        ("[[A=B]] [[B>A]]", "[[A==B]]", "must offer every verdict; it lacks [[A=B]], [[B>A]]"),
+        ("{question}", "", "it holds {question} 0 times, expected exactly once"),
+        (
+            "{answer_b}",
+            "{answer_b} {answer_b}",
+            "it holds {answer_b} 2 times, expected exactly once",
+        ),
+        ("[[A=B]] [[B>A]]", "[[A==B]]", "it must offer every verdict, and lacks [[A=B]], [[B>A]]"),
         ("{answer_a}", "\n[user]\n{answer_a}", HEADINGS),
         ("{question}", "[user]\n{question}\n[system]\n", HEADINGS),
         ("{braces}", "\n[system]", HEADINGS),
@@ -401,10 +405,12 @@ HEADINGS = (
 def test_a_wording_that_cannot_work_is_refused(
     arena: ArenaHardWriting, arena_data: DataDir, old: str, new: str, problem: str
 ) -> None:
-    data = replace(arena_data, prompts={"grader": WORDING.replace(old, new)})
+    wording = WORDING.replace(old, new)
+    assert arena.wording_faults(f"\n{wording}\n") == (problem,)
+    data = replace(arena_data, prompts={"grader": wording})
     with pytest.raises(DataError) as caught:
         arena.samples(data)
-    expected = f"arenahardwriting: the judge prompt that the plan names {problem}"
+    expected = f"arenahardwriting: the judge prompt that the plan names cannot be used: {problem}"
     assert str(caught.value) == expected
 
 
@@ -436,7 +442,8 @@ def test_a_shipped_wording_that_is_damaged_is_named(
     ):
         arena.samples(data)
     path.write_text("[system]\n[user]\n{question}{answer_a}{answer_b}")
-    with pytest.raises(DataError, match=r"the judge prompt /.*judge\.txt must offer every verdict"):
+    words = r"the judge prompt /.*judge\.txt cannot be used: it must offer every verdict"
+    with pytest.raises(DataError, match=words):
         arena.samples(data)
 
 

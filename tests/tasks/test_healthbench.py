@@ -415,12 +415,12 @@ def test_a_wording_without_its_placeholders_is_refused(
     healthbench: HealthBench, health_data: DataDir, placeholder: str
 ) -> None:
     for text in (GRADER_TEMPLATE.replace(placeholder, ""), GRADER_TEMPLATE + placeholder):
+        fault = f"it must hold {placeholder} exactly once"
+        assert healthbench.wording_faults(text) == (fault,)
         data = DataDir(files=health_data.files, prompts={"grader": text})
         with pytest.raises(DataError) as caught:
             healthbench.samples(data)
-        assert str(caught.value) == (
-            f"healthbench: the grader's wording must hold {placeholder} exactly once"
-        )
+        assert str(caught.value) == (f"healthbench: the grader's wording cannot be used: {fault}")
 
 
 def test_it_says_what_is_missing_where_numpy_is(

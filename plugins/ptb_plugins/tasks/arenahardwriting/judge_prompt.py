@@ -39,26 +39,33 @@ def judge_wording(data: DataDir) -> dict[str, JsonValue]:
             twice, or one heading without the other.
     """
     text, origin = _text(data)
-    for placeholder in _ONCE:
-        if text.count(placeholder) != 1:
-            raise DataError(
-                f"arenahardwriting: {origin} holds {placeholder} {text.count(placeholder)} times, "
-                "expected exactly once"
-            )
+    unfit = "; ".join(wording_faults(text))
+    if unfit:
+        raise DataError(f"arenahardwriting: {origin} cannot be used: {unfit}")
+    sections = _SECTIONS.fullmatch(text)
+    if sections is None:
+        return {"user": text}
+    return {"system": sections[1].strip(), "user": sections[2].strip()}
+
+
+def wording_faults(text: str) -> tuple[str, ...]:
+    """Return what keeps a wording from being used."""
+    text = text.strip()
+    counts = {placeholder: text.count(placeholder) for placeholder in _ONCE}
+    found = [
+        f"it holds {placeholder} {count} times, expected exactly once"
+        for placeholder, count in counts.items()
+        if count != 1
+    ]
     missing = [f"[[{label}]]" for label in LABELS if f"[[{label}]]" not in text]
     if missing:
-        raise DataError(
-            f"arenahardwriting: {origin} must offer every verdict; it lacks {', '.join(missing)}"
+        found.append(f"it must offer every verdict, and lacks {', '.join(missing)}")
+    if _SECTIONS.fullmatch(text) is None and {"[system]", "[user]"} & set(text.splitlines()):
+        found.append(
+            "it must begin with the line [system] and have a later line [user] with text below, "
+            "or have neither line"
         )
-    sections = _SECTIONS.fullmatch(text)
-    if sections is None and not {"[system]", "[user]"} & set(text.splitlines()):
-        return {"user": text}
-    if sections is None:
-        raise DataError(
-            f"arenahardwriting: {origin} must begin with the line [system] and have a later line "
-            "[user] with text below, or have neither line"
-        )
-    return {"system": sections[1].strip(), "user": sections[2].strip()}
+    return tuple(found)
 
 
 def _text(data: DataDir) -> tuple[str, str]:

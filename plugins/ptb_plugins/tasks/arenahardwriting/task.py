@@ -29,7 +29,11 @@ from ptb_core.api import (
     count_marks,
     read_rows,
 )
-from ptb_plugins.tasks.arenahardwriting.judge_prompt import judge_messages, judge_wording
+from ptb_plugins.tasks.arenahardwriting.judge_prompt import (
+    judge_messages,
+    judge_wording,
+    wording_faults,
+)
 from ptb_plugins.tasks.arenahardwriting.verdicts import POINTS_OF_A, candidate_points, find_label
 from ptb_plugins.tasks.judged_tasks import (
     MAX_COMPLETION_TOKENS,
@@ -104,6 +108,10 @@ class ArenaHardWriting(Task):
     def accepts(self, sample: Sample, check: GraderCheck, reply: str) -> bool:
         """Say whether the reply's verdict is one of the known labels."""
         return find_label(reply) in POINTS_OF_A
+
+    def wording_faults(self, text: str) -> tuple[str, ...]:
+        """Return which placeholder, verdict or heading a wording lacks."""
+        return wording_faults(text)
 
     def score(
         self, sample: Sample, completions: Sequence[Completion], scoring: Scoring

@@ -101,11 +101,9 @@ class HealthBench(Task):
             DataError: If a row lacks its parts, or the grader's template a placeholder.
         """
         template = data.prompt(GRADER_PROMPT)
-        for placeholder in (CONVERSATION, RUBRIC_ITEM):
-            if template.count(placeholder) != 1:
-                raise DataError(
-                    f"healthbench: the grader's wording must hold {placeholder} exactly once"
-                )
+        unfit = "; ".join(self.wording_faults(template))
+        if unfit:
+            raise DataError(f"healthbench: the grader's wording cannot be used: {unfit}")
         return [
             Sample(
                 id=row.prompt_id,
@@ -153,6 +151,14 @@ class HealthBench(Task):
     def accepts(self, sample: Sample, check: GraderCheck, reply: str) -> bool:
         """Say whether the reply is a JSON object that says if the criterion is met."""
         return read_verdict(reply) is not None
+
+    def wording_faults(self, text: str) -> tuple[str, ...]:
+        """Return which placeholder does not stand in a wording exactly once."""
+        return tuple(
+            f"it must hold {placeholder} exactly once"
+            for placeholder in (CONVERSATION, RUBRIC_ITEM)
+            if text.count(placeholder) != 1
+        )
 
     def score(
         self, sample: Sample, completions: Sequence[Completion], scoring: Scoring
