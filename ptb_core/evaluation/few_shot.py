@@ -1,6 +1,6 @@
 """Base models asked with worked examples: the task, the protocol and the template of that.
 
-Source: protocol.md, "Few-shot baselines"; the numbers stand in ``registry/baselines``.
+Source: docs/protocol.md, "Few-shot baselines"; the numbers stand in ``registry/baselines``.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ TOO_LONG_STATUS = 400
 RAISES_MARK = "published-code-raises"
 """Mark of a completion of which the published evaluation dies, without any score.
 
-Source: protocol.md, "Numeric match, published".
+Source: docs/protocol.md, "Numeric match, published".
 """
 
 
@@ -24,7 +24,7 @@ def scored_text(completion: Completion, scoring: Scoring) -> str | None:
     A prompt that is too long: published scoring takes the server's error text as the answer,
     repaired scoring has no answer. Think blocks are removed under both.
 
-    Source: protocol.md, "Requests to the model server".
+    Source: docs/protocol.md, "Requests to the model server".
     """
     if completion.error is not None or completion.http_status != 200:
         refused = completion.http_status == TOO_LONG_STATUS

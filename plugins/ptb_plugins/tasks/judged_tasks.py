@@ -1,6 +1,6 @@
 """What the judged tasks share: the text that is judged, and samples without one.
 
-Source: protocol.md, "Requests to the model server" and "repetition limit"; golden rows
+Source: docs/protocol.md, "Requests to the model server" and "repetition limit"; golden rows
 ``judged-answer``.
 """
 
@@ -11,10 +11,10 @@ from ptb_plugins.tasks.exact_tasks import completion_marks
 from ptb_plugins.tasks.repetitions import limit_repetitions
 
 MAX_COMPLETION_TOKENS = 49152
-"""Longest reply of a grader, reasoning included. Source: protocol.md, both judged tasks."""
+"""Longest reply of a grader, reasoning included. Source: docs/protocol.md, both judged tasks."""
 
 SHUFFLE_SEED = 42
-"""Seed of Python's ``random.Random`` that orders samples. Source: protocol.md, "Tasks"."""
+"""Seed of Python's ``random.Random`` that orders samples. Source: docs/protocol.md, "Tasks"."""
 
 RAISES_MARK = "published-code-raises"
 NO_ANSWER_MARK = "no-answer"

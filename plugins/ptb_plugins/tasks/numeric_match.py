@@ -3,7 +3,7 @@
 *Published* is the match of the published benchmark with its false verdicts; *repaired* is exact
 numeric equality after the same extraction. Both take the answer without its think block.
 
-Source: protocol.md, "Numeric match"; golden rows of gsm8k and aime2025.
+Source: docs/protocol.md, "Numeric match"; golden rows of gsm8k and aime2025.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def is_number(target: str) -> bool:
 def unboxed(text: str) -> str:
     r"""Return the text with ``\boxed{...}`` unwrapped, greedily and once per line.
 
-    Source: protocol.md, "aime2025".
+    Source: docs/protocol.md, "aime2025".
     """
     return "\n".join(map(_unboxed_line, text.split("\n")))
 

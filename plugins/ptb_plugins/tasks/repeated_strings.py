@@ -17,7 +17,7 @@ from typing import NamedTuple
 SPANS = ((3, 30), (30, 60), (60, 120), (120, 250), (250, 500))
 """Lengths in characters of what is looked for, one search each, in this order.
 
-Source: protocol.md, "repetition limit".
+Source: docs/protocol.md, "repetition limit".
 """
 
 _DIFFERENT = re.compile(rb"[^\0]")

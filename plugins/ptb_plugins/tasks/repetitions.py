@@ -1,6 +1,6 @@
 """The repetition limit: what a judge reads of an answer that goes round in circles.
 
-Source: protocol.md, "repetition limit"; golden rows ``limit-repetitions-*``.
+Source: docs/protocol.md, "repetition limit"; golden rows ``limit-repetitions-*``.
 """
 
 from __future__ import annotations

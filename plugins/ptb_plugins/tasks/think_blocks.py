@@ -15,7 +15,7 @@ def without_think_block(text: str) -> str:
     count, and of attributes only ``signature="..."`` and ``redacted="true"``, in this order. A
     text without a complete block comes back as it is, unstripped.
 
-    Source: protocol.md, "Requests to the model server"; golden rows ``think-*``.
+    Source: docs/protocol.md, "Requests to the model server"; golden rows ``think-*``.
     """
     last_closing = text.rfind(_CLOSING)
     opening = _OPENING.search(text, 0, max(last_closing, 0))

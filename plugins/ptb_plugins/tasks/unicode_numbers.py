@@ -6,7 +6,7 @@ superscript exponent; where it fails, the wide reading takes Chinese numerals, d
 circled ones, and single characters such as roman numerals. Both give the value twice, as the
 float that the published code makes and as an exact fraction.
 
-Source: protocol.md, "Numeric match, published"; golden rows of gsm8k and aime2025.
+Source: docs/protocol.md, "Numeric match, published"; golden rows of gsm8k and aime2025.
 """
 
 from __future__ import annotations

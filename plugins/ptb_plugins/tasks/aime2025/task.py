@@ -1,6 +1,6 @@
 """The task ``aime2025``.
 
-Source: protocol.md, "aime2025"; compared row by row with what the published code made of
+Source: docs/protocol.md, "aime2025"; compared row by row with what the published code made of
 recorded completions.
 """
 

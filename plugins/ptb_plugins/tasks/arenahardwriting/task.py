@@ -1,7 +1,7 @@
 """The task ``arenahardwriting``.
 
-Source: protocol.md, "arenahardwriting"; compared row by row with what the published code made of
-recorded verdicts.
+Source: docs/protocol.md, "arenahardwriting"; compared row by row with what the published code
+made of recorded verdicts.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class ArenaHardWriting(Task):
     def order(self, samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
         """Return the first ``limit`` of the shuffled samples; without a limit, file order.
 
-        Source: golden row ``arena-order-None``; protocol.md, "Upstream's order of samples".
+        Source: golden row ``arena-order-None``; docs/protocol.md, "Upstream's order of samples".
         """
         if limit is None:
             return samples

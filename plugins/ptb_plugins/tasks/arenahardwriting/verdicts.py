@@ -1,6 +1,6 @@
 """Verdicts of the judge: five labels, five mirrored spellings, and the points they give.
 
-Source: protocol.md, "arenahardwriting"; golden rows ``arena-verdict-*``.
+Source: docs/protocol.md, "arenahardwriting"; golden rows ``arena-verdict-*``.
 """
 
 from __future__ import annotations

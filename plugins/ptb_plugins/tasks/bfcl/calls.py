@@ -1,6 +1,6 @@
 """Reading a tool call as the published client reads it, and showing it to readers.
 
-Source: protocol.md, "bfcl"; golden rows of bfcl, field ``parsed_calls``.
+Source: docs/protocol.md, "bfcl"; golden rows of bfcl, field ``parsed_calls``.
 """
 
 from __future__ import annotations

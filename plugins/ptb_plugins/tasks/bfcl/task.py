@@ -1,6 +1,6 @@
 """The task ``bfcl``.
 
-Source: protocol.md, "bfcl"; compared row by row with what the published code made of recorded
+Source: docs/protocol.md, "bfcl"; compared row by row with what the published code made of recorded
 replies.
 """
 

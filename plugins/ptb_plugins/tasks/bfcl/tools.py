@@ -1,6 +1,6 @@
 """The tool that a BFCL record describes: as a model is offered it, and what scoring asks of it.
 
-Source: protocol.md, "bfcl"; golden digests of requests.
+Source: docs/protocol.md, "bfcl"; golden digests of requests.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ The rule is two regular expressions, without regard to case; the first that matc
 Run as they stand they take cubic time on a label that thousands of blanks follow, so the same
 text is found here in linear time; a test compares the two.
 
-Source: protocol.md, "gpqamain".
+Source: docs/protocol.md, "gpqamain".
 """
 
 from __future__ import annotations

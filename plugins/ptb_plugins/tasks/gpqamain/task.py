@@ -1,6 +1,6 @@
 """The task ``gpqamain``.
 
-Source: protocol.md, "gpqamain"; compared row by row with what the published code made of
+Source: docs/protocol.md, "gpqamain"; compared row by row with what the published code made of
 recorded completions.
 """
 

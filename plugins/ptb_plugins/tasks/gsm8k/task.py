@@ -1,6 +1,6 @@
 """The task ``gsm8k``.
 
-Source: protocol.md, "gsm8k"; compared row by row with what the published code made of recorded
+Source: docs/protocol.md, "gsm8k"; compared row by row with what the published code made of recorded
 completions.
 """
 
@@ -31,7 +31,7 @@ from ptb_plugins.tasks.task_data import check_wording, filled, text_column
 SHOT_ROWS = (3082, 2184, 5897, 2437, 6330, 819, 3812, 5878, 5302, 5876)
 """Rows of the train split, counting from 0, that are shown as examples, in this order.
 
-Source: protocol.md, "gsm8k": numpy default_rng(42).permutation(7473)[:10].
+Source: docs/protocol.md, "gsm8k": numpy default_rng(42).permutation(7473)[:10].
 """
 
 KNOWN_BY_WORDS = 25

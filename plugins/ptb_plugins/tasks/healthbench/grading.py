@@ -1,6 +1,6 @@
 """What the grader is asked, and what counts as its verdict.
 
-Source: protocol.md, "healthbench"; golden rows ``healthbench-grader-*`` and
+Source: docs/protocol.md, "healthbench"; golden rows ``healthbench-grader-*`` and
 ``request-healthbench-grader-*``.
 """
 

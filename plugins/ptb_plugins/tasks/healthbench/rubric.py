@@ -1,6 +1,6 @@
 """A conversation's rubric, its score, and the breakdowns over many.
 
-Source: protocol.md, "healthbench"; golden rows ``healthbench-score-*``.
+Source: docs/protocol.md, "healthbench"; golden rows ``healthbench-score-*``.
 """
 
 from __future__ import annotations

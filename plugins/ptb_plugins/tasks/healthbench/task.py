@@ -1,6 +1,6 @@
 """The task ``healthbench``.
 
-Source: protocol.md, "healthbench"; compared row by row with what the published code made of
+Source: docs/protocol.md, "healthbench"; compared row by row with what the published code made of
 recorded gradings.
 """
 
@@ -60,7 +60,7 @@ from ptb_plugins.tasks.judged_tasks import (
 )
 
 TRIES = 5
-"""Times that the grader is asked for a usable reply. Source: protocol.md, "healthbench"."""
+"""Times that the grader is asked for a usable reply. Source: docs/protocol.md, "healthbench"."""
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Which part of an answer is the code, and the program that it makes.
 
-Source: protocol.md, "humaneval"; golden rows of humaneval.
+Source: docs/protocol.md, "humaneval"; golden rows of humaneval.
 """
 
 from __future__ import annotations

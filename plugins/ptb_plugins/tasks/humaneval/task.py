@@ -1,7 +1,7 @@
 """The task ``humaneval``: functions are written from their docstrings and tested by running.
 
-Source: protocol.md, "humaneval"; compared row by row with what the published code made of recorded
-completions.
+Source: docs/protocol.md, "humaneval"; compared row by row with what the published code made of
+recorded completions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from ptb_plugins.tasks.humaneval.code_blocks import (
 
 SCORINGS: tuple[Scoring, ...] = ("published", "repaired")
 TIMEOUT_S = 30.0
-"""Seconds that a program may take. Source: protocol.md, "humaneval"."""
+"""Seconds that a program may take. Source: docs/protocol.md, "humaneval"."""
 
 KNOWN_BY_WORDS = 25
 """Words of the shortest solution that is searched for; shorter ones may be anybody's code."""
