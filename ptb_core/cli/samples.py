@@ -62,12 +62,13 @@ def command(
         seen += 1
         if choice.takes(line):
             fitting += 1
-            if most is None or fitting <= most:
-                _show(cell, line, choice.scoring, whole=sample_id is not None, as_json=as_json)
+            _show(cell, line, choice.scoring, whole=sample_id is not None, as_json=as_json)
+            if fitting == most:
+                click.echo(f"the first {most} that fit; there may be more", err=True)
+                return
     if sample_id is not None and not fitting:
         raise UsageError(f"{path} has no sample {sample_id!r} that fits; it has {seen} samples")
-    cut = f" fit; {most} shown" if most is not None and fitting > most else ""
-    click.echo(f"{fitting} of {seen} samples{cut}", err=True)
+    click.echo(f"{fitting} of {seen} samples", err=True)
 
 
 def _show(

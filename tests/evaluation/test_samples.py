@@ -111,13 +111,13 @@ def test_samples_are_chosen_by_every_condition_at_once(
 @pytest.mark.parametrize(
     ("arguments", "footer"),
     [
-        (("--n", "2"), "5 of 5 samples fit; 2 shown\n"),
-        (("--wrong", "--n", "1", "--json"), "2 of 5 samples fit; 1 shown\n"),
-        (("--wrong", "--n", "2"), "2 of 5 samples\n"),
+        (("--n", "2"), "the first 2 that fit; there may be more\n"),
+        (("--wrong", "--n", "1", "--json"), "the first 1 that fit; there may be more\n"),
+        (("--wrong", "--n", "3"), "2 of 5 samples\n"),
         (("--marks", "none", "--n", "2"), "0 of 5 samples\n"),
     ],
 )
-def test_a_list_cut_short_says_how_many_fit(
+def test_a_list_cut_short_says_so(
     show: Show, samples: Path, arguments: tuple[str, ...], footer: str
 ) -> None:
     code, _, err = show(samples, *arguments)

@@ -79,6 +79,8 @@ def _object(part: dict[str, Any], root: dict[str, Any]) -> st.SearchStrategy[Doc
         optional={key: value for key, value in known.items() if key not in required},
     )
     more = part.get("additionalProperties", {})
+    if more is True:
+        more = {}
     if more is False:
         return fixed
     keys = _string(part.get("propertyNames", {"minLength": 1, "maxLength": 6}), root)
