@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import msgspec
 
@@ -28,12 +27,10 @@ from ptb_core.evaluation.checks import (
     ProgramResult,
 )
 from ptb_core.evaluation.exchange import Completion, Sample
+from ptb_core.evaluation.heartbeat import HEARTBEAT_S, work_with_heart
 from ptb_core.evaluation.json_log import JsonLog
 from ptb_core.interfaces import Task
 from ptb_core.specs import JsonValue
-
-HEARTBEAT_S = 1.0
-"""Longest time between two calls of ``progress``."""
 
 
 class CheckError(PtbError):
@@ -269,21 +266,8 @@ class _Work:
                     left = iter(jobs)
                     n_workers = min(max(1, runner.max_in_flight), len(jobs))
                     workers += [self._worker(left, runner) for _ in range(n_workers)]
-            await self._watch([asyncio.create_task(worker) for worker in workers])
+            await work_with_heart(workers, self._beat())
         self._report()
-
-    async def _watch(self, workers: Sequence[asyncio.Task[None]]) -> None:
-        heart = asyncio.create_task(self._beat())
-        waiting = asyncio.gather(*workers)
-        try:
-            watched: set[asyncio.Future[Any]] = {heart, waiting}
-            done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-            for ended in done:
-                ended.result()
-        finally:
-            for one in (heart, *workers):
-                one.cancel()
-            await asyncio.gather(heart, waiting, *workers, return_exceptions=True)
 
     async def _worker(self, jobs: Iterator[_Job], runner: CheckRunner) -> None:
         for job in jobs:

@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from ptb_core.evaluation.client import EngineClient, ReplyError, with_tries
 from ptb_core.evaluation.completion_log import CompletionLog
 from ptb_core.evaluation.completion_log import read_completions as read_completions
 from ptb_core.evaluation.exchange import Completion
+from ptb_core.evaluation.heartbeat import HEARTBEAT_S, work_with_heart
 from ptb_core.evaluation.questions import GenerateOptions as GenerateOptions
 from ptb_core.evaluation.questions import Question, questions
 from ptb_core.evaluation.questions import SampleRequests as SampleRequests
@@ -29,9 +29,6 @@ from ptb_core.specs import JsonValue
 
 DEFAULT_IN_FLIGHT = 64
 """Open requests when the endpoint names no bound."""
-
-HEARTBEAT_S = 1.0
-"""Longest time between two calls of ``progress``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,18 +178,8 @@ class _Run:
         units = self._units()
         workers = self._workers()
         async with EngineClient(self._endpoint, self._options.limits) as client:
-            tasks = [asyncio.create_task(self._work(client, units)) for _ in range(workers)]
-            heart = asyncio.create_task(self._beat())
-            work = asyncio.gather(*tasks)
-            watched: set[asyncio.Future[Any]] = {heart, work}
-            try:
-                done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-                for ended in done:
-                    ended.result()
-            finally:
-                for task in (heart, *tasks):
-                    task.cancel()
-                await asyncio.gather(heart, work, *tasks, return_exceptions=True)
+            asking = [self._work(client, units) for _ in range(workers)]
+            await work_with_heart(asking, self._beat())
         self._report()
 
     def _units(self) -> Iterator[_Unit]:
