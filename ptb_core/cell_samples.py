@@ -99,7 +99,9 @@ def cell_lines(
             f"cell {files.cell.id} has no scored answers; `ptb status` shows how it stands"
         )
     scores = _scores(files.folder.attempt("score", head.attempt) / "samples.jsonl")
-    failures = _failures(files.folder)
+    scored = read_marker(files.folder.marker("score"), Scored)
+    failures = _failures(scored)
+    logs = _check_logs(files.folder, scored)
     known = _known(files, catalogue, tell)
     protocol = files.cell.protocol
     rounds = rounds_of(protocol)
@@ -107,7 +109,6 @@ def cell_lines(
         seed = one.seed if len(rounds) > 1 else None
         completions = read_completions(generated.completions, one.number)
         if known is not None:
-            logs = _check_logs(files.folder)
             completions = with_logged_checks(
                 known.task, known.samples, completions, logs, one.number
             )
@@ -170,16 +171,20 @@ def _scores(path: Path) -> Mapping[tuple[str, int | None], dict[Scoring, SampleS
     return found
 
 
-def _failures(folder: CellFolder) -> Mapping[Scoring, Mapping[str, str]]:
+def _failures(scored: Scored | None) -> Mapping[Scoring, Mapping[str, str]]:
     """Return why samples have no score, by scoring and sample."""
-    scored = read_marker(folder.marker("score"), Scored)
     if scored is None or scored.evaluation is None:
         return {}
     failures: Mapping[Scoring, Mapping[str, str]] = scored.evaluation.details.get("failures", {})
     return failures
 
 
-def _check_logs(folder: CellFolder) -> Sequence[Path]:
-    """Return the logs of checks, the one written last at the end."""
+def _check_logs(folder: CellFolder, scored: Scored | None) -> Sequence[Path]:
+    """Return the log of checks that the scores rest on.
+
+    Where the marker does not name it: all there are, the one written last at the end.
+    """
+    if scored is not None and scored.checks is not None:
+        return (scored.checks,)
     logs = folder.stage("score").glob("checks*.jsonl")
     return sorted(logs, key=lambda path: (path.stat().st_mtime_ns, path.name != "checks.jsonl"))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from ptb_core.canonical import file_sha256
+from ptb_core.damage import unreadable
 from ptb_core.errors import RecordError
 from ptb_core.evaluation.exchange import Completion
 from ptb_core.evaluation.json_log import JsonLog, read_log
@@ -108,3 +110,25 @@ def read_completions(path: Path, epoch: int = 1) -> Mapping[str, tuple[Completio
         for sample, entries in calls.items()
         if len(entries) == next(iter(entries.values())).calls
     }
+
+
+def require_unchanged(completions: Path, sha256: str, remedy: str) -> None:
+    """Make sure that what is scored is what the checkpoint has answered.
+
+    Args:
+        completions: The log of completions.
+        sha256: Its digest when it was complete.
+        remedy: What to do when it is not, such as ``restore it from a copy``.
+
+    Raises:
+        RecordError: If it has changed since, or cannot be read.
+    """
+    try:
+        found = file_sha256(completions)
+    except OSError as error:
+        raise unreadable(completions, error, remedy) from error
+    if found != sha256:
+        raise RecordError(
+            f"{completions} has changed since the checkpoint answered: sha256 {sha256[:12]} then, "
+            f"{found[:12]} now; {remedy}"
+        )

@@ -8,7 +8,6 @@ stood: no question is asked twice, no program run twice, no grader paid twice.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import secrets
 import shutil
 import time
@@ -23,10 +22,11 @@ from ptb_core import lock
 from ptb_core.atomic import write_json
 from ptb_core.canonical import file_sha256
 from ptb_core.errors import RecordError, SandboxElsewhereError, SandboxLostError
+from ptb_core.evaluation.completion_log import require_unchanged
 from ptb_core.evaluation.engine_mounts import engine_mounts
 from ptb_core.evaluation.evaluation_folder import Answered, EvaluationFolder, Summary
 from ptb_core.evaluation.exchange import DataDir, Sample
-from ptb_core.evaluation.runners import PROGRAMS, hidden_from_sandboxes
+from ptb_core.evaluation.runners import PROGRAMS
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.evaluation.serving import (
     LiveServer,
@@ -40,6 +40,7 @@ from ptb_core.evaluation.serving import (
     serve_mounts,
     serve_request,
 )
+from ptb_core.hidden import hidden_paths
 from ptb_core.interfaces import Engine, Sandbox, Session, Task
 from ptb_core.sandboxing import SandboxRequest
 from ptb_core.specs import ComponentChoice, JsonValue, ProtocolSpec
@@ -149,7 +150,11 @@ def evaluate(
         _end_earlier_server(job, folder)
         samples = samples_of(job.task, job.data, job.protocol.limit)
         answered = folder.read_answered() or _generate(job, folder, samples, progress)
-        _require_unchanged(folder, answered)
+        require_unchanged(
+            folder.completions,
+            answered.completions_sha256,
+            f"restore it, or remove {folder.answered.name} to have the rest asked again",
+        )
         scored = _score(job, folder, samples, answered, runners, progress)
         _remove(folder, PROGRAMS)
         is_new = _write_samples(job, folder, samples, scored)
@@ -218,7 +223,7 @@ def _serving(job: EvaluationJob, folder: EvaluationFolder) -> Iterator[Session]:
                 engine_files,
                 engine_mounts(job.engine, job.engine_choice.settings, None),
             ),
-            hidden=hidden_from_sandboxes(job, folder.path),
+            hidden=hidden_paths(folder.path, job.data.files.values()),
             network="none",
             devices=job.devices,
             deadline_unix_s=deadline_unix_s(job.protocol),
@@ -250,21 +255,6 @@ def _remove(folder: EvaluationFolder, pattern: str) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _require_unchanged(folder: EvaluationFolder, answered: Answered) -> None:
-    remedy = f"restore it, or remove {folder.answered.name} to have the rest asked again"
-    try:
-        found = file_sha256(folder.completions)
-    except OSError as error:
-        raise RecordError(
-            f"{folder.completions} cannot be read ({error.strerror}); {remedy}"
-        ) from error
-    if found != answered.completions_sha256:
-        raise RecordError(
-            f"{folder.completions} has changed since the checkpoint answered: sha256 "
-            f"{answered.completions_sha256[:12]} then, {found[:12]} now; {remedy}"
-        )
-
-
 def _score(
     job: EvaluationJob,
     folder: EvaluationFolder,
@@ -273,11 +263,8 @@ def _score(
     runners: Runners,
     progress: Progress,
 ) -> ScoredCompletions:
-    from ptb_core.evaluation.scoring import score_completions
+    from ptb_core.evaluation.scoring import data_details, score_completions
 
-    prompts = {
-        name: hashlib.sha256(text.encode()).hexdigest() for name, text in job.data.prompts.items()
-    }
     return score_completions(
         job.task,
         samples,
@@ -285,7 +272,7 @@ def _score(
         folder.completions,
         runners,
         folder.checks,
-        details={**answered.details, "data": dict(job.data.revisions), "prompts": prompts},
+        details={**answered.details, **data_details(job.data)},
         progress=lambda done, total: progress("checks", done, total),
     )
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptb_core.cache import cache_root
-from ptb_core.data import data_dir
 from ptb_core.errors import InputFileError, UsageError
+from ptb_core.hidden import hidden_paths
 
 if TYPE_CHECKING:
     from ptb_core.errors import Fault
@@ -106,19 +105,13 @@ def runners_for(job: EvaluationJob, folder: Path) -> Runners:
                 sandbox=job.sandbox,
                 name=f"evaluate-{name}-{os.getpid()}-{root.name}",
                 root=root,
-                hidden=hidden_from_sandboxes(job, folder),
+                hidden=hidden_paths(folder, job.data.files.values()),
                 settings=job.sandbox_choice.settings,
             )
         )
     if job.grader is not None:
         grader = open_grader(job.grader, folder, scope=name, prompts=job.data.prompts)
     return Runners(programs=programs, grader=grader)
-
-
-def hidden_from_sandboxes(job: EvaluationJob, folder: Path) -> tuple[Path, ...]:
-    """Return the host paths that nothing in a sandbox may see: results, weights, answers."""
-    files = sorted(job.data.files.values())
-    return (folder, cache_root(), data_dir() / "embedded", *files)
 
 
 def _as_an_option(fault: Fault) -> Fault:

@@ -5,6 +5,7 @@ The same for the final score of a cell and for an evaluation that stands alone.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from ptb_core.atomic import write_json
 from ptb_core.damage import read_stored
 from ptb_core.evaluation.checking import Runners, perform_checks
 from ptb_core.evaluation.completion_log import read_completions
-from ptb_core.evaluation.exchange import Sample, SampleScore, TaskScore
+from ptb_core.evaluation.exchange import DataDir, Sample, SampleScore, TaskScore
 from ptb_core.evaluation.rounds import Round, average, over_rounds, rounds_of, seed_table
 from ptb_core.evaluation.score import ScoredSamples, evaluation_of, score_both
 from ptb_core.interfaces import Task
@@ -111,6 +112,16 @@ def score_completions(
     facts |= _facts_of(runners, checks)
     evaluation = _evaluation(scored, len(samples), protocol.scoring, facts)
     return ScoredCompletions(rounds=tuple(scored), evaluation=evaluation)
+
+
+def data_details(data: DataDir) -> dict[str, JsonValue]:
+    """Return what a record says about a task's data: revisions, and digests of wordings."""
+    return {
+        "data": dict(data.revisions),
+        "prompts": {
+            name: hashlib.sha256(text.encode()).hexdigest() for name, text in data.prompts.items()
+        },
+    }
 
 
 def _facts_of(runners: Runners, checks: Path) -> dict[str, JsonValue]:

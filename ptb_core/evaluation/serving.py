@@ -76,7 +76,7 @@ def deadline_unix_s(protocol: ProtocolSpec) -> float:
 
 def lay_engine_files(folder: Path, subject: Subject) -> None:
     """Make the folder that :func:`serve_mounts` shows as ``engine_files``."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     config = seeded_generation_config(subject.checkpoint, subject.base_model)
     write_json(folder / "generation_config.json", config)
 

@@ -22,7 +22,6 @@ from ptb_core.errors import (
 )
 from ptb_core.evaluation.engine_mounts import engine_mounts
 from ptb_core.evaluation.exchange import Sample
-from ptb_core.evaluation.protocol import seeded_generation_config
 from ptb_core.evaluation.rounds import alone, rounds_of
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.evaluation.serving import (
@@ -32,11 +31,13 @@ from ptb_core.evaluation.serving import (
     ask_everything,
     deadline_unix_s,
     end_of,
+    lay_engine_files,
     require_all,
     serve_mounts,
     serve_request,
 )
 from ptb_core.gpus import gpus_of_condition
+from ptb_core.hidden import hidden_paths
 from ptb_core.interfaces import Endpoint, Engine, Session
 from ptb_core.retention.notes import refuse_removed_checkpoint
 from ptb_core.sandboxing import SandboxFacts, SandboxRequest
@@ -44,7 +45,7 @@ from ptb_core.specs import ProtocolSpec
 from ptb_core.stages.context import Generated, Prepared, Sealed, StageContext
 from ptb_core.stages.control import checkpoints_fault
 from ptb_core.stages.live import read_live
-from ptb_core.stages.prepare import data_dir_of, hidden_paths
+from ptb_core.stages.prepare import data_dir_of
 from ptb_core.stages.progress import progress_of
 
 if TYPE_CHECKING:
@@ -177,12 +178,9 @@ def checkpoint_of(context: StageContext) -> Path | None:
 def _open(context: StageContext, checkpoint: Path, purpose: str = "serve") -> Session:
     plan = context.run.plan
     prepared = context.result("prepare", Prepared)
-    base_model = prepared.base_model
+    subject = _subject(context, checkpoint)
     engine_files = context.attempt_dir / "engine"
-    engine_files.mkdir(exist_ok=True)
-    write_json(
-        engine_files / "generation_config.json", seeded_generation_config(checkpoint, base_model)
-    )
+    lay_engine_files(engine_files, subject)
     session = context.catalogue.sandbox(plan.sandbox.name).open(
         SandboxRequest(
             name=(
@@ -192,11 +190,11 @@ def _open(context: StageContext, checkpoint: Path, purpose: str = "serve") -> Se
             role="serve",
             root=context.attempt_dir / f"{ROOTS[purpose]}-{context.fence}",
             mounts=serve_mounts(
-                _subject(context, checkpoint),
+                subject,
                 engine_files,
                 engine_mounts(_engine(context), plan.engine.settings, plan.sandbox.image),
             ),
-            hidden=hidden_paths(context.run_folder.path, prepared),
+            hidden=hidden_paths(context.run_folder.path, prepared.data_files.values()),
             network="none",
             devices=gpus_of_condition(plan.condition.gpus),
             deadline_unix_s=deadline_unix_s(plan.protocol),

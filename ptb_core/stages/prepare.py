@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ptb_core.cache import cache_root
-from ptb_core.data import data_dir
 from ptb_core.evaluation.exchange import DataDir
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.fetch import ensure_data, ensure_model
@@ -43,18 +39,4 @@ def data_dir_of(prepared: Prepared) -> DataDir:
     """Return the task's data as it was prepared."""
     return DataDir(
         files=prepared.data_files, prompts=prepared.prompts, revisions=prepared.revisions
-    )
-
-
-def hidden_paths(run_folder: Path, prepared: Prepared) -> tuple[Path, ...]:
-    """Return the host paths that nothing in a sandbox may see: other cells, weights, answers.
-
-    A task's data files are named one by one, because a third-party distribution may keep its own
-    beside its code.
-    """
-    return (
-        run_folder,
-        cache_root(),
-        data_dir() / "embedded",
-        *sorted(prepared.data_files.values()),
     )

@@ -7,13 +7,10 @@ where it stood; a scoring that is done again has a log of its own.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from ptb_core.atomic import write_bytes
-from ptb_core.canonical import file_sha256
-from ptb_core.damage import unreadable
-from ptb_core.errors import RecordError
+from ptb_core.evaluation import completion_log
 from ptb_core.evaluation.samples import samples_of
 from ptb_core.stages.context import Generated, Prepared, Scored, StageContext
 from ptb_core.stages.markers import read_marker
@@ -24,7 +21,7 @@ from ptb_core.stages.progress import progress_of
 def score(context: StageContext) -> Scored:
     """Score what was generated; nothing is scored when nothing was."""
     from ptb_core.evaluation.checking import Runners
-    from ptb_core.evaluation.scoring import score_completions
+    from ptb_core.evaluation.scoring import data_details, score_completions
     from ptb_core.execution.stage import programs_of
     from ptb_core.grading.opening import grader_of
 
@@ -34,20 +31,16 @@ def score(context: StageContext) -> Scored:
     require_unchanged(generated.completions, generated.completions_sha256)
     protocol = context.run.plan.protocol
     task = context.catalogue.task(context.cell.task)
-    prepared = context.result("prepare", Prepared)
+    data = data_dir_of(context.result("prepare", Prepared))
     checks = _checks(context)
     scored = score_completions(
         task,
-        samples_of(task, data_dir_of(prepared), protocol.limit),
+        samples_of(task, data, protocol.limit),
         protocol,
         generated.completions,
         Runners(programs=programs_of(context), grader=grader_of(context)),
         checks,
-        details={
-            **generated.details,
-            "data": dict(prepared.revisions),
-            "prompts": {name: _sha256(text) for name, text in prepared.prompts.items()},
-        },
+        details={**generated.details, **data_details(data)},
         progress=progress_of(context, "score"),
     )
     write_bytes(context.attempt_dir / "samples.jsonl", scored.lines())
@@ -67,10 +60,6 @@ def _checks(context: StageContext) -> Path:
     return folder / f"checks-after-{earlier:03}.jsonl"
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def require_unchanged(completions: Path, sha256: str) -> None:
     """Make sure that what is scored is what the checkpoint has answered.
 
@@ -81,18 +70,10 @@ def require_unchanged(completions: Path, sha256: str) -> None:
     Raises:
         RecordError: If it has changed since, or cannot be read.
     """
-    if not sha256:
-        return
-    remedy = (
-        "restore it from a copy, or move it and the done.json beside it away and run the plan "
-        "again to have it made anew"
-    )
-    try:
-        found = file_sha256(completions)
-    except OSError as error:
-        raise unreadable(completions, error, remedy) from error
-    if found != sha256:
-        raise RecordError(
-            f"{completions} has changed since the checkpoint answered: sha256 {sha256[:12]} then, "
-            f"{found[:12]} now; {remedy}"
+    if sha256:
+        completion_log.require_unchanged(
+            completions,
+            sha256,
+            "restore it from a copy, or move it and the done.json beside it away and run the "
+            "plan again to have it made anew",
         )

@@ -32,6 +32,7 @@ from ptb_core.evaluation.dev_modes import is_scored_outside
 from ptb_core.evaluation.workspace import lay_harness
 from ptb_core.evidence import collect_workspace
 from ptb_core.gpus import gpus_of_condition
+from ptb_core.hidden import hidden_paths
 from ptb_core.integrity import HarnessFile
 from ptb_core.interfaces import CellContext, Scaffold, Session
 from ptb_core.prompt import render_prompt
@@ -49,7 +50,7 @@ from ptb_core.sizes import in_words
 from ptb_core.specs import AgentSpec
 from ptb_core.stages.context import Prepared, Solved, StageContext
 from ptb_core.stages.live import read_live
-from ptb_core.stages.prepare import data_dir_of, hidden_paths
+from ptb_core.stages.prepare import data_dir_of
 from ptb_core.traces import OutcomeKind, Trace
 
 POLL_S = 0.5
@@ -183,7 +184,7 @@ def _sandbox_request(
         root=context.attempt_dir / "sandbox",
         workspace=workspace,
         mounts=(Mount(name="base_model", source=prepared.base_model),),
-        hidden=hidden_paths(context.run_folder.path, prepared),
+        hidden=hidden_paths(context.run_folder.path, prepared.data_files.values()),
         network=plan.condition.network,
         devices=gpus_of_condition(plan.condition.gpus),
         limits=plan.sandbox.limits,

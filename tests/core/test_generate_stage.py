@@ -88,7 +88,6 @@ def test_a_session_whose_handle_cannot_be_kept_is_closed(
 ) -> None:
     session = OpenedSession()
     here = context(tmp_path, session)
-    monkeypatch.setattr(generate_stage, "seeded_generation_config", lambda *_: {})
     write_json = generate_stage.write_json
 
     def full(path: Path, value: object) -> None:
@@ -115,7 +114,6 @@ def test_a_server_may_run_for_8_hours_per_seed(
         opened.append(request)
         return OpenedSession()
 
-    monkeypatch.setattr(generate_stage, "seeded_generation_config", lambda *_: {})
     here: Any = context(tmp_path)
     here.run.plan.protocol = protocol
     here.catalogue.sandbox = lambda name: SimpleNamespace(open=remember)
