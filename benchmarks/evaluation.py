@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from loaded_server import Load, lengths, shortest_s
-from measuring import print_table
+from measuring import in_own_process, print_table
 
 MEAN_TOKENS = {
     "aime2025": 4000,
@@ -94,15 +94,7 @@ def measure(task: str, folder: Path, options: argparse.Namespace) -> tuple[str, 
     }
     with server(Path(order["socket"]), options.in_flight, mean):
         began = time.time()
-        done = subprocess.run(
-            [sys.executable, __file__, "--client", json.dumps(order)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode != 0:
-        raise RuntimeError(f"{task}: {done.stderr}")
-    found = json.loads(done.stdout.splitlines()[-1])
+        found = in_own_process(__file__, order)
     load = Load(slots=options.in_flight)
     bound = shortest_s(load, found["lengths"], options.in_flight)
     connections = PUBLISHED_IN_FLIGHT.get(task, 6)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation import prepare
-from measuring import print_table
+from measuring import in_own_process, print_table
 
 TASKS = ("arenahardwriting", "healthbench")
 REPLIES = {"arenahardwriting": "Both are alike. [[A=B]]", "healthbench": '{"criteria_met": true}'}
@@ -77,15 +77,7 @@ def measure(task: str, folder: Path, options: argparse.Namespace) -> tuple[str, 
             "in_flight": options.in_flight,
             "limit": 5 if options.quick else None,
         }
-        done = subprocess.run(
-            [sys.executable, __file__, "--client", json.dumps(order)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode != 0:
-        raise RuntimeError(f"{task}: {done.stderr}")
-    found = json.loads(done.stdout.splitlines()[-1])
+        found = in_own_process(__file__, order)
     asked, wall_s = found["asked"], found["wall_s"]
     bound = -(-asked // options.in_flight) * options.delay
     return (

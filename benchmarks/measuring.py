@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,23 @@ class Bench:
         if process.returncode != 0:
             raise RuntimeError(f"{' '.join(arguments)} failed: {words.decode(errors='replace')}")
         return Run(wall_s=wall_s, cpu_s=usage.ru_utime + usage.ru_stime)
+
+
+def in_own_process(script: str, order: Mapping[str, object]) -> dict[str, Any]:
+    """Run ``SCRIPT --client ORDER`` and return the JSON object in its last line.
+
+    Raises:
+        RuntimeError: If it fails.
+    """
+    done = subprocess.run(
+        [sys.executable, script, "--client", json.dumps(order)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{order}: {done.stderr}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def ptb(*arguments: str) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ from ptb_core.evaluation.exchange import (
 )
 from ptb_core.evaluation.lm_eval_task import LmEvalTask
 from ptb_core.evaluation.rows import read_rows
-from ptb_core.evaluation.statistics import mean_and_stderr
+from ptb_core.evaluation.statistics import mean_and_stderr, standard_error
 from ptb_core.floats import decode_floats
 from ptb_core.hookspecs import hookimpl
 from ptb_core.integrity import Citation, DevelopmentUse, Evidence, Finding, HarnessFile, Verdict
@@ -70,6 +70,7 @@ from ptb_core.interfaces import (
 )
 from ptb_core.manifests import load_manifest, load_manifests
 from ptb_core.processes import boot_id, process_start_time
+from ptb_core.removal import remove_hostile_tree
 from ptb_core.sandboxing import (
     Command,
     Limits,
@@ -84,6 +85,7 @@ from ptb_core.sandboxing import (
     Stream,
 )
 from ptb_core.specs import (
+    SCORINGS,
     AgentSpec,
     CellSpec,
     Condition,
@@ -107,6 +109,7 @@ from ptb_core.wrapped_session import WrappedSession, inner_handle
 
 __all__ = [
     "GRADER_PROMPT",
+    "SCORINGS",
     "UNCHECKED",
     "AgentSpec",
     "Catalogue",
@@ -206,4 +209,6 @@ __all__ = [
     "read_json_object",
     "read_rows",
     "read_tensors",
+    "remove_hostile_tree",
+    "standard_error",
 ]

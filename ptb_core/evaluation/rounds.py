@@ -83,7 +83,9 @@ def average(scores: Sequence[TaskScore]) -> TaskScore:
     errors = [score.stderr for score in scores if score.stderr is not None]
     names = dict.fromkeys(name for score in scores for name in score.breakdowns)
     breakdowns = {
-        name: _mean([score.breakdowns[name] for score in scores if name in score.breakdowns])
+        name: statistics.fmean(
+            [score.breakdowns[name] for score in scores if name in score.breakdowns]
+        )
         for name in names
     }
     marks: dict[str, int] = {}
@@ -91,8 +93,8 @@ def average(scores: Sequence[TaskScore]) -> TaskScore:
         for mark, count in score.marks.items():
             marks[mark] = marks.get(mark, 0) + count
     return TaskScore(
-        value=_mean([score.value for score in scores]),
-        stderr=math.sqrt(_mean([error**2 for error in errors])) if errors else None,
+        value=statistics.fmean([score.value for score in scores]),
+        stderr=math.sqrt(statistics.fmean([error**2 for error in errors])) if errors else None,
         n=first.n,
         breakdowns=breakdowns,
         marks=dict(sorted(marks.items())),
@@ -125,7 +127,3 @@ def seed_table(
         if len(found) == len(rounds)
     }
     return {"per_seed": per_seed, "spread": spread}
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)

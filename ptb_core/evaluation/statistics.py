@@ -21,12 +21,22 @@ def mean_and_stderr(scores: Sequence[SampleScore]) -> TaskScore:
     """
     if not scores:
         raise ValueError("a mean needs at least one sample score")
-    n = len(scores)
-    mean = math.fsum(score.value for score in scores) / n
-    squares = math.fsum((score.value - mean) ** 2 for score in scores)
+    values = [score.value for score in scores]
     return TaskScore(
-        value=mean,
-        stderr=math.sqrt(squares / (n - 1) / n) if n > 1 else 0.0,
-        n=n,
+        value=math.fsum(values) / len(values),
+        stderr=standard_error(values),
+        n=len(scores),
         marks=count_marks(scores),
     )
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Return the sample standard deviation over the square root of n; 0 for n = 1.
+
+    Args:
+        values: At least one.
+    """
+    n = len(values)
+    mean = math.fsum(values) / n
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    return math.sqrt(squares / (n - 1) / n) if n > 1 else 0.0

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import itertools
 import os
-import shutil
 import sys
 import threading
 import time
@@ -36,6 +35,7 @@ from ptb_core.execution.jobs import (
     result_of,
 )
 from ptb_core.interfaces import Sandbox, Session
+from ptb_core.removal import remove_hostile_tree
 from ptb_core.sandboxing import Command, ProcessStatus, SandboxFacts, SandboxRequest
 from ptb_core.specs import JsonValue
 
@@ -210,7 +210,7 @@ class SandboxProgramRunner(ProgramRunner):
         except (SandboxError, OSError) as error:
             raise CheckError(f"its program could not be run: {error}") from error
         finally:
-            _remove(folder)
+            remove_hostile_tree(folder)
 
     def _request(self, number: int, folder: Path, timeout_s: float) -> SandboxRequest:
         return SandboxRequest(
@@ -266,14 +266,3 @@ def _facts_in(output: str) -> _Python | None:
         with contextlib.suppress(msgspec.DecodeError, UnicodeEncodeError):
             return msgspec.json.decode(line, type=_Python)
     return None
-
-
-def _remove(folder: Path) -> None:
-    """Remove a program's folder, closed folders included."""
-    for parent, names, _ in os.walk(folder):
-        for name in names:
-            child = Path(parent, name)
-            if not child.is_symlink():
-                with contextlib.suppress(OSError):
-                    child.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)

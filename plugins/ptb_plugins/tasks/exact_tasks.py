@@ -17,6 +17,9 @@ RAISES_MARK = "published-code-raises"
 Source: docs/protocol.md, "Numeric match, published".
 """
 
+NO_ANSWER_MARK = "no-answer"
+"""Mark of a completion that is none: the server failed, or the model wrote no text."""
+
 
 def scored_text(completion: Completion, scoring: Scoring) -> str | None:
     """Return the text that is taken as the answer, or None when there is none.
@@ -35,12 +38,13 @@ def scored_text(completion: Completion, scoring: Scoring) -> str | None:
 def completion_marks(completion: Completion) -> tuple[str, ...]:
     """Return what is worth counting about a completion, whatever its score.
 
-    ``prompt-too-long``: the server refused the prompt. ``no-answer``: it failed in another way.
+    ``prompt-too-long``: the server refused the prompt. :data:`NO_ANSWER_MARK`: it failed
+    otherwise.
     """
     if completion.http_status == TOO_LONG_STATUS:
         return ("prompt-too-long",)
     failed = completion.error is not None or completion.http_status != 200
-    return ("no-answer",) if failed else ()
+    return (NO_ANSWER_MARK,) if failed else ()
 
 
 def score_number(

@@ -7,7 +7,7 @@ Source: docs/protocol.md, "Requests to the model server" and "repetition limit";
 from __future__ import annotations
 
 from ptb_core.api import Completion, Scoring
-from ptb_plugins.tasks.exact_tasks import completion_marks
+from ptb_plugins.tasks.exact_tasks import NO_ANSWER_MARK, RAISES_MARK, completion_marks
 from ptb_plugins.tasks.repetitions import limit_repetitions
 
 MAX_COMPLETION_TOKENS = 49152
@@ -15,9 +15,6 @@ MAX_COMPLETION_TOKENS = 49152
 
 SHUFFLE_SEED = 42
 """Seed of Python's ``random.Random`` that orders samples. Source: docs/protocol.md, "Tasks"."""
-
-RAISES_MARK = "published-code-raises"
-NO_ANSWER_MARK = "no-answer"
 
 _OPENING, _CLOSING = "<think>", "</think>"
 

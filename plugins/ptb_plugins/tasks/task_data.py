@@ -1,4 +1,4 @@
-"""What tasks share in reading their data: columns that must be there, and places in a wording."""
+"""What tasks share in reading their data: columns, places in a wording, solutions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import re
 from collections.abc import Mapping
 
 from ptb_core.api import DataError, JsonValue
+
+KNOWN_BY_WORDS = 25
+"""Words of the shortest solution that is searched for in what an agent leaves; shorter ones may
+be anybody's arithmetic or code."""
 
 _PLACE = re.compile(r"\{(\w+)\}")
 

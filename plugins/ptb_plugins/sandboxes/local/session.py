@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +29,7 @@ from ptb_core.api import (
     SessionHandle,
     SessionStatus,
     Stream,
+    remove_hostile_tree,
 )
 from ptb_plugins.sandboxes.local import command_files, transfer
 from ptb_plugins.sandboxes.local.channel import GuardianGoneError, ask
@@ -179,7 +179,7 @@ class LocalSession(Session):
             self.kill()
         release(self._runtime, self._opened.mark)
         sweep(self._control)
-        _remove_tree(Path(self._opened.tmp))
+        remove_hostile_tree(Path(self._opened.tmp))
 
     def put(self, source: Path, target: str) -> None:
         """Copy into the workspace."""
@@ -338,14 +338,3 @@ def attach_session(sandbox: str, handle: SessionHandle) -> LocalSession:
         session.close()  # nobody will hold it again
         raise
     return session
-
-
-def _remove_tree(folder: Path) -> None:
-    """Remove a folder that something hostile has filled, closed folders included."""
-    for parent, names, _ in os.walk(folder):
-        for name in names:
-            child = Path(parent, name)
-            if not child.is_symlink():
-                with contextlib.suppress(OSError):
-                    child.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)

@@ -28,6 +28,7 @@ from ptb_core.api import (
     TestItem,
     count_marks,
     read_rows,
+    standard_error,
 )
 from ptb_plugins.tasks.arenahardwriting.judge_prompt import (
     judge_messages,
@@ -35,9 +36,9 @@ from ptb_plugins.tasks.arenahardwriting.judge_prompt import (
     wording_faults,
 )
 from ptb_plugins.tasks.arenahardwriting.verdicts import POINTS_OF_A, candidate_points, find_label
+from ptb_plugins.tasks.exact_tasks import RAISES_MARK
 from ptb_plugins.tasks.judged_tasks import (
     MAX_COMPLETION_TOKENS,
-    RAISES_MARK,
     SHUFFLE_SEED,
     has_text,
     judged_text,
@@ -163,12 +164,15 @@ class ArenaHardWriting(Task):
         if not points:
             return TaskScore(value=0.0, stderr=None, n=len(scores), marks=count_marks(scores))
         questions = [score.value for score, pair in zip(scores, games, strict=True) if pair]
-        breakdowns = {"question-mean": _mean(questions), "question-stderr": _stderr(questions)}
+        breakdowns = {
+            "question-mean": _mean(questions),
+            "question-stderr": standard_error(questions),
+        }
         for place, name in enumerate(GAMES):
             breakdowns[name] = _mean([point for pair in games if pair for point in pair[place]])
         return TaskScore(
             value=_mean(points),
-            stderr=_stderr(points),
+            stderr=standard_error(points),
             n=len(scores),
             breakdowns=breakdowns,
             marks=count_marks(scores),
@@ -209,15 +213,6 @@ def _points(score: SampleScore) -> list[list[float]]:
 
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
-
-
-def _stderr(values: Sequence[float]) -> float:
-    """Return the sample standard deviation over the square root of n; 0 for n = 1."""
-    if len(values) < 2:
-        return 0.0
-    mean = _mean(values)
-    squares = math.fsum((value - mean) ** 2 for value in values)
-    return math.sqrt(squares / (len(values) - 1) / len(values))
 
 
 def _questions(data: DataDir) -> Iterable[tuple[str, str]]:

@@ -26,16 +26,13 @@ from ptb_core.api import (
 )
 from ptb_plugins.tasks.exact_tasks import score_number
 from ptb_plugins.tasks.numeric_match import is_number
-from ptb_plugins.tasks.task_data import check_wording, filled, text_column
+from ptb_plugins.tasks.task_data import KNOWN_BY_WORDS, check_wording, filled, text_column
 
 SHOT_ROWS = (3082, 2184, 5897, 2437, 6330, 819, 3812, 5878, 5302, 5876)
 """Rows of the train split, counting from 0, that are shown as examples, in this order.
 
 Source: docs/protocol.md, "gsm8k": numpy default_rng(42).permutation(7473)[:10].
 """
-
-KNOWN_BY_WORDS = 25
-"""Words of the shortest solution that is searched for; shorter ones may be anybody's arithmetic."""
 
 ANSWER_MARK = "####"
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ptb_core.api import (
+    SCORINGS,
     UNCHECKED,
     ChatRequest,
     Check,
     Completion,
     DataDir,
-    DataError,
     JsonValue,
     ProgramCheck,
     ProgramResult,
@@ -28,7 +28,7 @@ from ptb_core.api import (
     mean_and_stderr,
     read_rows,
 )
-from ptb_plugins.tasks.exact_tasks import completion_marks, scored_text
+from ptb_plugins.tasks.exact_tasks import RAISES_MARK, completion_marks, scored_text
 from ptb_plugins.tasks.humaneval.code_blocks import (
     Problem,
     can_run,
@@ -36,15 +36,11 @@ from ptb_plugins.tasks.humaneval.code_blocks import (
     published_code,
     repaired_code,
 )
+from ptb_plugins.tasks.task_data import KNOWN_BY_WORDS, text_column
 
-SCORINGS: tuple[Scoring, ...] = ("published", "repaired")
 TIMEOUT_S = 30.0
 """Seconds that a program may take. Source: docs/protocol.md, "humaneval"."""
 
-KNOWN_BY_WORDS = 25
-"""Words of the shortest solution that is searched for; shorter ones may be anybody's code."""
-
-RAISES_MARK = "published-code-raises"
 TIMED_OUT_MARK = "program-timed-out"
 OUT_OF_MEMORY_MARK = "program-out-of-memory"
 LEFT_EARLY_MARK = "left-before-the-tests-ended"
@@ -64,7 +60,10 @@ class HumanEval(Task):
         return [
             Sample(
                 id=_text(row, "task_id", number),
-                input={"instruction": instruction, "prompt": _text(row, "prompt", number)},
+                input={
+                    "instruction": instruction,
+                    "prompt": _text(row, "prompt", number),
+                },
                 target={
                     "entry_point": _text(row, "entry_point", number),
                     "test": _text(row, "test", number),
@@ -178,8 +177,4 @@ def _program_marks(result: ProgramResult) -> tuple[str, ...]:
 
 
 def _text(row: Mapping[str, JsonValue], column: str, number: int) -> str:
-    value = row.get(column)
-    if not isinstance(value, str):
-        found = ", ".join(row) or "nothing"
-        raise DataError(f"humaneval: row {number} has no text {column!r}; its columns are {found}")
-    return value
+    return text_column("humaneval", row, column, number)
