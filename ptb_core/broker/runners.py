@@ -16,7 +16,7 @@ from ptb_core.evaluation.dev_modes import is_scored_outside
 from ptb_core.execution.stage import programs_of
 from ptb_core.grading.grader import GraderPlace, OpenAiGrader
 from ptb_core.grading.ledger import Ledger
-from ptb_core.grading.terms import terms_in_force
+from ptb_core.grading.opening import terms_of_cell
 from ptb_core.stages.context import StageContext
 
 DEVELOPMENT_SHARE = 0.5
@@ -39,9 +39,7 @@ def runners_of(context: StageContext, folder: Path) -> Runners:
 
 
 def _grader_of(context: StageContext, folder: Path) -> OpenAiGrader | None:
-    if not context.catalogue.task_spec(context.cell.task).needs_grader:
-        return None
-    terms = terms_in_force(context.run_folder, context.run)
+    terms = terms_of_cell(context)
     if terms is None:
         return None
     place = GraderPlace(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptb_core.errors import InputFileError, UsageError
+from ptb_core.errors import UsageError
 from ptb_core.hidden import hidden_paths
 
 if TYPE_CHECKING:
@@ -48,23 +48,15 @@ def grader_terms(options: GraderOptions, task: str) -> GraderTerms:
     Raises:
         InputFileError: If the options name none that can be asked.
     """
-    from ptb_core.errors import Fault
-    from ptb_core.grading.terms import GraderTerms
-    from ptb_core.plan.grader import GraderReader
+    from ptb_core.grading.opening import read_terms
 
-    found: list[Fault] = []
-    reader = GraderReader(
+    return read_terms(
+        task,
         _as_a_plan_says(options, task),
         Path.cwd(),
-        lambda path, what, expected: found.append(
-            _as_an_option(Fault(path=path, found=what, expected=expected))
-        ),
+        "the grader that the options ask for",
+        _as_an_option,
     )
-    spec = reader.grader([task])
-    terms = GraderTerms(grader=spec, price=reader.price(spec), budget_usd=options.budget_usd)
-    if found:
-        raise InputFileError("the grader that the options ask for", tuple(found))
-    return terms
 
 
 def require_key(terms: GraderTerms, *, of_a_plan: bool) -> None:

@@ -78,30 +78,6 @@ def score_task(
     return ScoredSamples(samples=tuple(scores), total=total, failures=failures)
 
 
-def evaluate_both(
-    task: Task,
-    samples: Sequence[Sample],
-    completions: Mapping[str, Sequence[Completion]],
-    *,
-    counted: Scoring,
-    details: Mapping[str, JsonValue] | None = None,
-) -> Evaluation:
-    """Score completions both ways.
-
-    The evaluation is complete only when every sample is scored under both scorings. Reasons why
-    samples are not go into ``details["failures"]`` by scoring and sample id.
-
-    Args:
-        task: The task.
-        samples: All samples that have to be scored.
-        completions: By sample id, in request order.
-        counted: Which scoring counts under the cell's protocol.
-        details: Further facts for the record.
-    """
-    scored = score_both(task, samples, completions)
-    return evaluation_of(scored, len(samples), counted, details or {})
-
-
 def score_both(
     task: Task,
     samples: Sequence[Sample],
@@ -120,7 +96,17 @@ def evaluation_of(
     counted: Scoring,
     details: Mapping[str, JsonValue],
 ) -> Evaluation:
-    """Put scores under each scoring together; see :func:`evaluate_both`."""
+    """Put scores under each scoring together.
+
+    The evaluation is complete only when every sample is scored under both scorings. Reasons why
+    samples are not go into ``details["failures"]`` by scoring and sample id.
+
+    Args:
+        scored: Of :func:`score_both`.
+        n_expected: Number of samples that have to be scored.
+        counted: Which scoring counts under the cell's protocol.
+        details: Further facts for the record.
+    """
     failures = {scoring: dict(result.failures) for scoring, result in scored.items()}
     has_failures = any(failures.values())
     return Evaluation(

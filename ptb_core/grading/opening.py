@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ptb_core.errors import Fault, InputFileError, UsageError
+from ptb_core.errors import Fault, InputFileError
 from ptb_core.evaluation.exchange import GRADER_PROMPT
-from ptb_core.grading.endpoint import key_obstacle
 from ptb_core.grading.grader import GraderPlace, OpenAiGrader
 from ptb_core.grading.terms import GraderTerms, terms_in_force
 from ptb_core.plan.grader import GraderReader
-from ptb_core.specs import JsonValue, TaskSpec
+from ptb_core.specs import JsonValue
 from ptb_core.stages.context import Prepared, StageContext
 
 
@@ -24,9 +23,7 @@ def grader_of(context: StageContext) -> OpenAiGrader | None:
     Raises:
         RecordError: If the run's terms or the cell's data are damaged.
     """
-    if not context.catalogue.task_spec(context.cell.task).needs_grader:
-        return None
-    terms = terms_in_force(context.run_folder, context.run)
+    terms = terms_of_cell(context)
     if terms is None:
         return None
     place = GraderPlace(
@@ -51,37 +48,47 @@ def open_grader(
     return OpenAiGrader(terms, place, prompts=_grading_only(prompts or {}))
 
 
-def terms_for(
-    task: TaskSpec, data: Mapping[str, JsonValue], folder: Path, source: str
-) -> GraderTerms | None:
-    """Return the terms for grading one task without a plan, or None when it needs no grader.
+def terms_of_cell(context: StageContext) -> GraderTerms | None:
+    """Return the terms under which a cell is graded, or None when its task needs no grader.
+
+    Raises:
+        RecordError: If the run's terms are damaged.
+    """
+    if not context.catalogue.task_spec(context.cell.task).needs_grader:
+        return None
+    return terms_in_force(context.run_folder, context.run)
+
+
+def read_terms(
+    task: str,
+    data: Mapping[str, JsonValue],
+    folder: Path,
+    source: str,
+    in_words_of_source: Callable[[Fault], Fault] = lambda fault: fault,
+) -> GraderTerms:
+    """Return the terms for grading one task without a plan.
 
     Args:
-        task: The task.
+        task: The task's name.
         data: What a plan would say, its form right: the keys ``grader``, ``budgets`` and
             ``prices``, each of which may be absent.
         folder: Folder that paths of wordings start from.
         source: Who says so, for faults: a file, or a command line.
+        in_words_of_source: Returns a fault of a plan in the words of the source.
 
     Raises:
         InputFileError: If something is wrong; lists every fault.
-        UsageError: If this machine has no key.
     """
-    if not task.needs_grader:
-        return None
     found: list[Fault] = []
 
     def fault(path: str, what: str, expected: str) -> None:
-        found.append(Fault(path=path, found=what, expected=expected))
+        found.append(in_words_of_source(Fault(path=path, found=what, expected=expected)))
 
     reader = GraderReader(data, folder, fault)
-    spec = reader.grader((task.name,))
+    spec = reader.grader([task])
     price = reader.price(spec)
     if found:
         raise InputFileError(source, tuple(found))
-    obstacle = key_obstacle(spec)
-    if obstacle is not None:
-        raise UsageError(f"{obstacle}; nothing was started")
     budget_usd = data.get("budgets", {}).get("grader_usd")
     return GraderTerms(grader=spec, price=price, budget_usd=budget_usd)
 

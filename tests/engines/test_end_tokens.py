@@ -19,10 +19,10 @@ from ptb_core.data import data_dir
 from ptb_core.evaluation.engine_mounts import engine_mounts
 from ptb_core.evaluation.generate import SampleRequests, generate
 from ptb_core.evaluation.protocol import PROTOCOLS, generate_options
-from ptb_core.evaluation.score import evaluate_both
 from ptb_core.evaluation.serving import Subject, lay_engine_files, serve_mounts, serve_request
 from ptb_core.seal import seal_submission
 from ptb_core.specs import ModelSpec, ProtocolSpec
+from tests.scored import evaluate_both
 
 EMBEDDED = data_dir() / "embedded"
 BASE = EMBEDDED / "models" / "tiny-qwen3"

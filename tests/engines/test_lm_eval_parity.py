@@ -14,8 +14,8 @@ from engine_servers import Serving
 from ptb_core.api import Completion, DataDir, LmEvalTask, TaskSpec
 from ptb_core.evaluation.client_limits import ClientLimits
 from ptb_core.evaluation.generate import GenerateOptions, SampleRequests, generate
-from ptb_core.evaluation.score import evaluate_both
 from ptb_core.records import Evaluation
+from tests.scored import evaluate_both
 
 pytestmark = pytest.mark.slow
 

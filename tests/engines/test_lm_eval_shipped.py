@@ -21,10 +21,10 @@ from ptb_core.api import Completion
 from ptb_core.catalogue import load_catalogue
 from ptb_core.evaluation.client_limits import ClientLimits
 from ptb_core.evaluation.generate import GenerateOptions, SampleRequests, generate
-from ptb_core.evaluation.score import evaluate_both
 from ptb_core.fetch import ensure_data
 from ptb_core.records import Evaluation
 from ptb_plugins.engines.transformers.engine import TransformersEngine
+from tests.scored import evaluate_both
 
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,8 @@ from ptb_core.api import (
     TaskSpec,
     mean_and_stderr,
 )
-from ptb_core.evaluation.score import evaluate_both, score_task
+from ptb_core.evaluation.score import score_task
+from tests.scored import evaluate_both
 
 SPEC = TaskSpec(
     name="letters", title="Letters", description="-", metric="accuracy", n_samples=3, max_tokens=5

@@ -17,8 +17,9 @@ from ptb_core.cli.main import main
 from ptb_core.errors import DataError, InputFileError, RecordError, UsageError
 from ptb_core.evaluation.checks import GraderResult
 from ptb_core.evaluation.exchange import Completion, DataDir
+from ptb_core.evaluation.runners import require_key
 from ptb_core.grading.grader import OpenAiGrader
-from ptb_core.grading.opening import grader_of, open_grader, terms_for
+from ptb_core.grading.opening import grader_of, open_grader, read_terms
 from ptb_core.grading.prices import known_price
 from ptb_core.grading.terms import GraderTerms, set_terms, terms_in_force, terms_of
 from ptb_core.plan.model import Budgets
@@ -27,7 +28,6 @@ from ptb_core.specs import GraderSpec, TokenPrice
 from ptb_core.stages import prepare as prepare_stage
 from ptb_core.stages.context import StageContext
 from ptb_core.stages.prepare import with_plans_wording
-from ptb_core.testing import task_spec
 from ptb_core.testing.grader import ScriptedGrader, in_turn, saying
 
 from ..core.small_run import small_run, write_marker
@@ -110,23 +110,20 @@ def test_a_grader_of_a_folder_of_ones_own_keeps_everything_there(tmp_path):
 
 
 def test_the_terms_of_an_evaluation_without_a_plan_are_checked_like_a_plans(tmp_path, monkeypatch):
-    task = task_spec(name="essays", needs=("grader",))
     (tmp_path / "judge.txt").write_text("Be kind.", "utf-8")
     given = {
         "grader": {"api_key_env": None, "prompts": {"essays": "judge.txt"}},
         "budgets": {"grader_usd": 2},
     }
-    terms = terms_for(task, given, tmp_path, "--grader")
-    assert terms is not None
+    terms = read_terms("essays", given, tmp_path, "--grader")
     assert terms.grader == GraderSpec(api_key_env=None, prompts={"essays": "Be kind."})
     assert (terms.price, terms.budget_usd) == (known_price(GraderSpec()), 2)
     wrong = {"grader": {"base_url": "x"}, "budgets": {"grader_usd": 2}}
     with pytest.raises(InputFileError, match="--grader: 3 faults"):
-        terms_for(task, wrong, tmp_path, "--grader")
+        read_terms("essays", wrong, tmp_path, "--grader")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with pytest.raises(UsageError, match=r"OPENAI_API_KEY, which is not set; .*nothing was start"):
-        terms_for(task, {}, tmp_path, "--grader")
-    assert terms_for(task_spec(), wrong, tmp_path, "--grader") is None
+    with pytest.raises(UsageError, match=r"OPENAI_API_KEY, which is not set; "):
+        require_key(read_terms("essays", {}, tmp_path, "--grader"), of_a_plan=False)
 
 
 # Terms ----------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from ptb_core.evaluation.checking import (
     Runners,
     perform_checks,
 )
-from ptb_core.evaluation.score import evaluate_both
 from ptb_core.records import Evaluation
+from tests.scored import evaluate_both
 from tests.tasks.test_healthbench import NO, YES
 
 
