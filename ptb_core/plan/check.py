@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,10 +141,13 @@ class Checker:
 
     def graded(self, tasks: Sequence[str]) -> tuple[str, ...]:
         """Return those of some tasks that need a grader; what cannot be loaded needs none."""
+        return self._tasks_that(lambda spec: spec.needs_grader, tasks)
+
+    def _tasks_that(
+        self, need: Callable[[TaskSpec], bool], tasks: Sequence[str]
+    ) -> tuple[str, ...]:
         specs = {name: self._spec("task", name) for name in tasks}
-        return tuple(
-            name for name, spec in specs.items() if isinstance(spec, TaskSpec) and spec.needs_grader
-        )
+        return tuple(n for n, spec in specs.items() if isinstance(spec, TaskSpec) and need(spec))
 
     def wording_faults(self, task: str, text: str) -> tuple[str, ...]:
         """Return why a task cannot ask its grader in a wording; nothing of one that is unusable."""
@@ -198,7 +201,7 @@ class Checker:
 
     def programs(self, sandbox: SandboxChoice, tasks: Sequence[str]) -> None:
         """Check that the sandbox can run what a model writes, when a task runs that."""
-        running = [name for name in tasks if self._runs_programs(name)]
+        running = self._tasks_that(lambda spec: spec.needs_programs, tasks)
         spec = self._spec("sandbox", sandbox.name)
         if not running or not isinstance(spec, SandboxSpec):
             return
@@ -218,13 +221,9 @@ class Checker:
                 f"{_named(row)} cannot separate {what} from this host: {text}" for text in found
             )
 
-    def _runs_programs(self, name: str) -> bool:
-        spec = self._spec("task", name)
-        return isinstance(spec, TaskSpec) and spec.needs_programs
-
     def tools(self, tasks: Sequence[str], models: Sequence[str]) -> None:
         """Check that models whose tasks offer tools say how their tool calls are written."""
-        offering = [name for name in tasks if self._offers_tools(name)]
+        offering = self._tasks_that(lambda spec: spec.needs_tools, tasks)
         for index, name in enumerate(models):
             spec = self._spec("model", name)
             if offering and isinstance(spec, ModelSpec) and spec.tool_parser is None:
@@ -234,10 +233,6 @@ class Checker:
                     f"{', '.join(offering)}, which offers tools",
                     "a model with a tool_parser, or other tasks",
                 )
-
-    def _offers_tools(self, name: str) -> bool:
-        spec = self._spec("task", name)
-        return isinstance(spec, TaskSpec) and spec.needs_tools
 
     def engine(self, data: Mapping[str, JsonValue], *, in_image: bool) -> ComponentChoice:
         """Check the engine; servers in an image are not looked for on this machine."""
