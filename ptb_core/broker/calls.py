@@ -7,7 +7,6 @@ answer changed. The log shows it.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import threading
 import time
@@ -66,7 +65,6 @@ class CallLog:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._log = JsonLog(path, CallEvent, "call")
         self._writing = threading.Lock()
         self._known = {e.completions for e in self._log.entries if e.event == "asked"}
@@ -127,17 +125,7 @@ class CallLog:
     def _write(self, **fields: object) -> None:
         event = msgspec.convert({"unix_s": time.time(), **fields}, CallEvent)
         with self._writing:
-            try:
-                self._log.append(event)
-            except OSError:
-                self._open_again()
-                raise
-
-    def _open_again(self) -> None:
-        """Cut off what was half written, so that what follows is a line of its own."""
-        with contextlib.suppress(OSError):
-            self._log.__exit__(None, None, None)
-        self._log = JsonLog(self._path, CallEvent, "call")
+            self._log.append(event)
 
 
 def read_calls(path: Path) -> list[CallEvent]:

@@ -82,7 +82,6 @@ def serve(context: StageContext, path: Path) -> None:
     try:
         with BrokerServer(path, scorer):
             sys.stdin.buffer.read()
-            sys.stdin.buffer.read()
     finally:
         log.close()
 
